@@ -1,0 +1,17 @@
+# What Glassnet builds with. Debian's package names stand in scripts/install-packages.
+find_package(Threads REQUIRED)
+find_package(OpenMP REQUIRED COMPONENTS CXX)
+find_package(Eigen3 3.4 REQUIRED NO_MODULE)
+find_package(fmt REQUIRED)
+find_package(nlohmann_json REQUIRED)
+find_package(CLI11 REQUIRED)
+find_package(dnnl CONFIG REQUIRED)
+find_package(PkgConfig REQUIRED)
+pkg_check_modules(exif REQUIRED IMPORTED_TARGET libexif)
+find_path(STB_INCLUDE_DIR stb_image.h PATH_SUFFIXES stb REQUIRED)
+find_file(GLASSNET_FONT DejaVuSans.ttf PATHS /usr/share/fonts/truetype/dejavu
+  /usr/share/fonts/dejavu /usr/share/fonts/TTF NO_DEFAULT_PATH REQUIRED)
+if(GLASSNET_CUDA)
+  enable_language(CUDA)
+  find_package(CUDAToolkit REQUIRED)
+endif()

@@ -1,0 +1,52 @@
+// 2-D convolution (cross-correlation, as in every deep learning library), NHWC.
+//
+//   y[n,p,q,k] = bias[k] + sum_{r,s,c} x[n, p*stride_h - pad_h + r*dil_h, q*stride_w - pad_w + s*dil_w,
+//                                       g*C/G + c] * w[k,r,s,c]          with g = k / (K/G)
+//
+// x (N, H, W, C), w (K, R, S, C/G), bias (K), y (N, P, Q, K). Outside of x counts as zero.
+// Outputs are overwritten; no output may alias an input.
+#pragma once
+
+#include <cstdint>
+
+#include "kernels/device.h"
+
+namespace glassnet::kernels {
+
+struct Conv2dShape {
+  int64_t n, h, w, c;                      // input
+  int64_t k, r, s;                         // filters, filter height, filter width
+  int64_t stride_h = 1, stride_w = 1;
+  int64_t pad_h = 0, pad_w = 0;
+  int64_t dilation_h = 1, dilation_w = 1;
+  int64_t groups = 1;
+
+  int64_t out_h() const { return (h + 2 * pad_h - dilation_h * (r - 1) - 1) / stride_h + 1; }  // P
+  int64_t out_w() const { return (w + 2 * pad_w - dilation_w * (s - 1) - 1) / stride_w + 1; }  // Q
+  bool operator==(const Conv2dShape&) const = default;
+};
+
+// y = conv(x, w) + bias; bias may be null.
+void conv2d_forward(Cpu, const float* x, const float* w, const float* bias, float* y,
+                    const Conv2dShape& shape);
+void conv2d_forward(Cpu, const double* x, const double* w, const double* bias, double* y,
+                    const Conv2dShape& shape);
+
+// dx = gradient with respect to x, given dy (N, P, Q, K).
+void conv2d_backward_data(Cpu, const float* dy, const float* w, float* dx, const Conv2dShape& shape);
+void conv2d_backward_data(Cpu, const double* dy, const double* w, double* dx,
+                          const Conv2dShape& shape);
+
+// dw = gradient with respect to w, dbias (K) with respect to bias; dbias may be null.
+void conv2d_backward_weight(Cpu, const float* dy, const float* x, float* dw, float* dbias,
+                            const Conv2dShape& shape);
+void conv2d_backward_weight(Cpu, const double* dy, const double* x, double* dw, double* dbias,
+                            const Conv2dShape& shape);
+
+enum class Conv2dPass { kForward, kBackwardData, kBackwardWeight };
+
+// The name of the implementation that the float32 CPU overload chooses for a shape, for example
+// "brgconv:avx512_core" or "im2col+gemm". A name that contains "ref" means a plain loop.
+const char* conv2d_implementation(Cpu, Conv2dPass pass, const Conv2dShape& shape);
+
+}  // namespace glassnet::kernels

@@ -1,0 +1,24 @@
+// Sums over axes of a dense tensor.
+#pragma once
+
+#include <cstdint>
+#include <vector>
+
+#include "kernels/device.h"
+
+namespace glassnet::kernels {
+
+struct ReduceShape {
+  std::vector<int64_t> dims;
+  std::vector<bool> reduced;  // one per axis
+};
+
+// y = scale * sum of x over the reduced axes; y holds the kept axes in order and is overwritten.
+void sum(Cpu, const float* x, float* y, double scale, const ReduceShape& shape);
+void sum(Cpu, const double* x, double* y, double scale, const ReduceShape& shape);
+
+// The VJP of `sum`: dx = scale * dy, repeated along the reduced axes.
+void sum_backward(Cpu, const float* dy, float* dx, double scale, const ReduceShape& shape);
+void sum_backward(Cpu, const double* dy, double* dx, double scale, const ReduceShape& shape);
+
+}  // namespace glassnet::kernels

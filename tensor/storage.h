@@ -1,0 +1,47 @@
+// Memory behind tensors: reference counted, from a caching allocator.
+//
+// Freed blocks are kept in a size-ordered map and handed out again, so that a training step in its
+// steady state asks the operating system for nothing. A cached block serves a request when it is
+// at most twice as large; otherwise it waits or, over the limit, goes back.
+#pragma once
+
+#include <cstddef>
+#include <cstdint>
+#include <memory>
+
+#include "tensor/device.h"
+
+namespace glassnet {
+
+// CONVENTION: data() is aligned to 64 bytes; size() is what was asked for.
+class Storage {
+ public:
+  // Uninitialised memory. Throws Error with the size when there is none.
+  Storage(size_t bytes, Device device);
+  ~Storage();
+  Storage(const Storage&) = delete;
+  Storage& operator=(const Storage&) = delete;
+
+  void* data() const { return data_; }
+  size_t size() const { return size_; }
+  Device device() const { return device_; }
+
+ private:
+  void* data_ = nullptr;
+  size_t size_ = 0;
+  size_t capacity_ = 0;
+  Device device_;
+};
+
+struct MemoryStats {
+  size_t active_bytes = 0;  // held by tensors
+  size_t cached_bytes = 0;  // free, kept for reuse
+  size_t peak_bytes = 0;    // the highest active_bytes since the last reset
+  uint64_t system_allocations = 0;  // requests that reached the operating system or driver
+};
+MemoryStats memory_stats(Device device = {});
+void reset_peak_memory(Device device = {});
+// Gives every cached block back.
+void release_cached_memory(Device device = {});
+
+}  // namespace glassnet
