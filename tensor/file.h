@@ -1,0 +1,41 @@
+// Whole files, in and out: a file that is being written is never seen half done.
+#pragma once
+
+#include <cstddef>
+#include <filesystem>
+#include <string>
+#include <string_view>
+
+namespace glassnet {
+
+// The bytes of a file. Throws Error, a sentence that names the file, when it is missing, a folder
+// or not readable.
+std::string read_file(const std::filesystem::path& path);
+
+// Writes a temporary file in the same folder, fsyncs and renames it over `path`. On failure (no
+// such folder, a full disk) throws Error, and `path` is as it was. A symlink stays one: the file it
+// points to is replaced. Devices and pipes are refused.
+void write_file_atomically(const std::filesystem::path& path, std::string_view bytes);
+
+// The same piece by piece, for what should not lie in memory twice.
+//
+// CONVENTION: until `commit` the bytes lie under a temporary name, which the destructor removes;
+// after it they lie under `path`.
+class AtomicFile {
+ public:
+  explicit AtomicFile(const std::filesystem::path& path);
+  ~AtomicFile();
+  AtomicFile(const AtomicFile&) = delete;
+  AtomicFile& operator=(const AtomicFile&) = delete;
+
+  void write(const void* data, size_t bytes);
+  void commit();
+
+ private:
+  [[noreturn]] void fail(int error) const;
+
+  std::filesystem::path path_, target_, temporary_;  // as asked for, symlinks followed, meanwhile
+  int descriptor_ = -1;
+};
+
+}  // namespace glassnet
