@@ -1,0 +1,79 @@
+#include "nn/layers.h"
+
+#include <cmath>
+
+#include "tensor/random.h"
+
+namespace glassnet {
+namespace {
+
+// Parameters have streams of their own, away from those of data and augmentation.
+uint64_t parameter_stream(uint64_t& stream) {
+  return (static_cast<uint64_t>(Stream::kInit) << 32) + stream++;
+}
+
+}  // namespace
+
+Conv2d::Conv2d(const Conv2dLayer& layer_)
+    : layer(layer_),
+      weight(parameter("weight",
+                       {layer.out, layer.kernel.h, layer.kernel.w, layer.in / layer.groups})) {
+  if (layer.bias) bias = parameter("bias", {layer.out});
+}
+
+void Conv2d::draw_parameters(uint64_t seed, uint64_t& stream) {
+  const int64_t fan_out = layer.out / layer.groups * layer.kernel.h * layer.kernel.w;
+  weight.mutable_value().copy_from(random_normal(weight.shape(),
+                                                 std::sqrt(2.0 / static_cast<double>(fan_out)),
+                                                 seed, parameter_stream(stream)));
+  if (bias.defined()) bias.mutable_value().fill(0);
+}
+
+Variable Conv2d::forward(const Variable& x) {
+  return conv2d(x, weight, bias,
+                {.stride = layer.stride,
+                 .padding = layer.padding,
+                 .dilation = layer.dilation,
+                 .groups = layer.groups});
+}
+
+Linear::Linear(const LinearLayer& layer_)
+    : layer(layer_), weight(parameter("weight", {layer.out, layer.in})) {
+  if (layer.bias) bias = parameter("bias", {layer.out});
+}
+
+void Linear::draw_parameters(uint64_t seed, uint64_t& stream) {
+  const double bound = 1 / std::sqrt(static_cast<double>(layer.in));
+  weight.mutable_value().copy_from(
+      random_uniform(weight.shape(), -bound, bound, seed, parameter_stream(stream)));
+  if (bias.defined()) {
+    bias.mutable_value().copy_from(
+        random_uniform(bias.shape(), -bound, bound, seed, parameter_stream(stream)));
+  }
+}
+
+Variable Linear::forward(const Variable& x) { return linear(x, weight, bias); }
+
+BatchNorm2d::BatchNorm2d(const BatchNorm2dLayer& layer_)
+    : layer(layer_),
+      weight(parameter("weight", {layer.channels})),
+      bias(parameter("bias", {layer.channels})),
+      running_mean(buffer("running_mean", Tensor::zeros({layer.channels}))),
+      running_var(buffer("running_var", Tensor::full({layer.channels}, 1))),
+      num_batches_tracked(buffer("num_batches_tracked", Tensor::zeros({}, DType::kInt64))) {}
+
+void BatchNorm2d::draw_parameters(uint64_t, uint64_t&) {
+  weight.mutable_value().fill(layer.zero_gamma ? 0 : 1);
+  bias.mutable_value().fill(0);
+  running_mean.fill(0);
+  running_var.fill(1);
+  num_batches_tracked.fill(0);
+}
+
+Variable BatchNorm2d::forward(const Variable& x) {
+  if (training()) ++*num_batches_tracked.data<int64_t>();
+  return batch_norm(x, weight, bias, running_mean, running_var,
+                    {.training = training(), .momentum = layer.momentum, .eps = layer.eps});
+}
+
+}  // namespace glassnet

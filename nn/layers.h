@@ -1,0 +1,132 @@
+// The layers a residual network is made of.
+#pragma once
+
+#include "nn/module.h"
+
+namespace glassnet {
+
+struct Conv2dLayer {
+  int64_t in, out;
+  Pair kernel = 3;
+  Pair stride = 1;
+  Pair padding = 0;
+  Pair dilation = 1;
+  int64_t groups = 1;
+  bool bias = true;
+};
+
+// weight (out, kernel.h, kernel.w, in / groups), bias (out). Drawn by He et al. 2015 with fan-out:
+// normal, variance 2 / (out * kernel.h * kernel.w / groups), as torchvision's ResNets; bias zero.
+class Conv2d : public Module {
+ public:
+  explicit Conv2d(const Conv2dLayer& layer);
+  const char* kind() const override { return "Conv2d"; }
+  void draw_parameters(uint64_t seed, uint64_t& stream) override;
+
+  const Conv2dLayer layer;
+  Variable weight, bias;
+
+ protected:
+  Variable forward(const Variable& x) override;
+};
+
+struct LinearLayer {
+  int64_t in, out;
+  bool bias = true;
+};
+
+// weight (out, in), bias (out), both drawn uniformly from ±1/sqrt(in), as PyTorch.
+class Linear : public Module {
+ public:
+  explicit Linear(const LinearLayer& layer);
+  const char* kind() const override { return "Linear"; }
+  void draw_parameters(uint64_t seed, uint64_t& stream) override;
+
+  const LinearLayer layer;
+  Variable weight, bias;
+
+ protected:
+  Variable forward(const Variable& x) override;
+};
+
+struct BatchNorm2dLayer {
+  int64_t channels;
+  double momentum = 0.1;
+  double eps = 1e-5;
+  bool zero_gamma = false;  // start as a branch that adds nothing
+};
+
+// weight = gamma (C), one or zero at the start; bias = beta (C), zero. Buffers running_mean,
+// running_var (C) and num_batches_tracked (int64 scalar), named as in PyTorch.
+class BatchNorm2d : public Module {
+ public:
+  explicit BatchNorm2d(const BatchNorm2dLayer& layer);
+  const char* kind() const override { return "BatchNorm2d"; }
+  void draw_parameters(uint64_t seed, uint64_t& stream) override;
+
+  const BatchNorm2dLayer layer;
+  Variable weight, bias;
+  Tensor& running_mean;
+  Tensor& running_var;
+  Tensor& num_batches_tracked;
+
+ protected:
+  Variable forward(const Variable& x) override;
+};
+
+class ReLU : public Module {
+ public:
+  const char* kind() const override { return "ReLU"; }
+
+ protected:
+  Variable forward(const Variable& x) override { return relu(x); }
+};
+
+class MaxPool2d : public Module {
+ public:
+  explicit MaxPool2d(const PoolOptions& options) : options_(options) {}
+  const char* kind() const override { return "MaxPool2d"; }
+
+ protected:
+  Variable forward(const Variable& x) override { return max_pool2d(x, options_); }
+
+ private:
+  PoolOptions options_;
+};
+
+// (N, H, W, C) -> (N, C)
+class GlobalAvgPool : public Module {
+ public:
+  const char* kind() const override { return "GlobalAvgPool"; }
+
+ protected:
+  Variable forward(const Variable& x) override { return global_avg_pool(x); }
+};
+
+// Its children one after the other, named "0", "1", … unless a name is given.
+class Sequential : public Module {
+ public:
+  template <class M, class... Args>
+  M& add(Args&&... args) {
+    return add_named<M>(std::to_string(steps_.size()), std::forward<Args>(args)...);
+  }
+  template <class M, class... Args>
+  M& add_named(const std::string& name, Args&&... args) {
+    M& module = child<M>(name, std::forward<Args>(args)...);
+    steps_.push_back(&module);
+    return module;
+  }
+  const char* kind() const override { return "Sequential"; }
+
+ protected:
+  Variable forward(const Variable& x) override {
+    Variable y = x;
+    for (Module* step : steps_) y = (*step)(y);
+    return y;
+  }
+
+ private:
+  std::vector<Module*> steps_;
+};
+
+}  // namespace glassnet
