@@ -184,6 +184,4 @@ std::unique_ptr<Module> make_model(const std::string& name, const ModelOptions& 
       fmt::format("no model is called '{}'; there are {}", name, fmt::join(model_names(), ", ")));
 }
 
-std::string default_cam_layer(const std::string&) { return "layer4"; }
-
 }  // namespace glassnet

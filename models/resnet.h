@@ -51,7 +51,5 @@ struct ModelOptions {
 const std::vector<std::string>& model_names();
 // Throws UsageError with the nearest names when there is no such model.
 std::unique_ptr<Module> make_model(const std::string& name, const ModelOptions& options = {});
-// The layer that Grad-CAM looks at unless told otherwise: the last one with spatial extent.
-std::string default_cam_layer(const std::string& model_name);
 
 }  // namespace glassnet
