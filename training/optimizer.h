@@ -1,0 +1,73 @@
+// What turns gradients into new weights: SGD with momentum, Adam and AdamW, by PyTorch's formulas.
+// With gradient g, learning rate lr, weights w, weight decay d and step number t (from 1):
+//
+//   SGD    g += d w;  v = momentum v + g  (v = g the first time);  w -= lr (g + momentum v) with
+//          Nesterov's look-ahead, w -= lr v without it
+//          (Sutskever et al., "On the importance of initialization and momentum", ICML 2013)
+//   Adam   g += d w;  m = b1 m + (1 - b1) g;  v = b2 v + (1 - b2) g g;
+//          w -= lr / (1 - b1^t) m / (sqrt(v / (1 - b2^t)) + eps)     (Kingma and Ba, ICLR 2015)
+//   AdamW  w -= lr d w first, and no d w in the gradient            (Loshchilov and Hutter, 2019)
+#pragma once
+
+#include <memory>
+#include <string>
+#include <vector>
+
+#include "nn/module.h"
+
+namespace glassnet {
+
+// What an optimizer updates.
+enum class Decay {
+  kAll,       // weight decay on every parameter, as PyTorch's plain recipe
+  kMatrices,  // on those with two axes or more: neither biases nor batch norm's gamma and beta
+};
+
+// CONVENTION: updates the parameters it was made with, in place. A parameter without a gradient is
+// left alone, its state too, as in PyTorch.
+class Optimizer {
+ public:
+  virtual ~Optimizer() = default;
+  Optimizer(const Optimizer&) = delete;
+  Optimizer& operator=(const Optimizer&) = delete;
+
+  // One update from the gradients in `.grad`, which stay as they are.
+  virtual void step(double learning_rate) = 0;
+  // Everything `step` remembers, as "momentum.conv1.weight" and the like, sharing its elements.
+  virtual StateDict state() const = 0;
+  // Copies values in. Throws Error, naming the tensor, when a name or shape does not fit.
+  virtual void load_state(const StateDict& state) = 0;
+
+ protected:
+  explicit Optimizer(std::vector<NamedVariable> parameters) : parameters_(std::move(parameters)) {}
+
+  std::vector<NamedVariable> parameters_;
+};
+
+struct SgdOptions {
+  double momentum = 0.9;
+  bool nesterov = true;  // only with momentum
+  double weight_decay = 5e-4;
+  Decay decay = Decay::kAll;
+};
+std::unique_ptr<Optimizer> make_sgd(std::vector<NamedVariable> parameters,
+                                    const SgdOptions& options = {});
+
+struct AdamOptions {
+  double beta1 = 0.9;
+  double beta2 = 0.999;
+  double eps = 1e-8;
+  double weight_decay = 0;
+  bool decoupled = false;  // AdamW
+  Decay decay = Decay::kAll;
+};
+std::unique_ptr<Optimizer> make_adam(std::vector<NamedVariable> parameters,
+                                     const AdamOptions& options = {});
+
+// The Euclidean norm of all gradients together, summed in double over fixed chunks, so that it is
+// the same at any number of threads.
+double gradient_norm(const std::vector<NamedVariable>& parameters);
+// Scales the gradients down so that their norm is at most `limit`; returns the norm before.
+double clip_gradients(const std::vector<NamedVariable>& parameters, double limit);
+
+}  // namespace glassnet
