@@ -9,13 +9,15 @@ if(GLASSNET_SANITIZE)
   target_link_options(glassnet_flags INTERFACE -fsanitize=${GLASSNET_SANITIZE})
 endif()
 
-# glassnet_library(name sources... DEPENDS targets...): the library of one room. A room's name in
-# DEPENDS stands for its library.
+# glassnet_library(name sources... DEPENDS targets... PRIVATE_DEPENDS targets...): the library of
+# one room. A room's name in DEPENDS stands for its library. PRIVATE_DEPENDS are what only its .cpp
+# files see.
 function(glassnet_library name)
   cmake_parse_arguments(ARG "" "" "DEPENDS;PRIVATE_DEPENDS" ${ARGN})
   add_library(glassnet_${name} STATIC ${ARG_UNPARSED_ARGUMENTS})
   add_library(Glassnet::${name} ALIAS glassnet_${name})
   set_target_properties(glassnet_${name} PROPERTIES EXPORT_NAME ${name})
+  target_compile_features(glassnet_${name} PUBLIC cxx_std_20)
   target_include_directories(glassnet_${name} PUBLIC
     $<BUILD_INTERFACE:${PROJECT_SOURCE_DIR}>
     $<INSTALL_INTERFACE:${CMAKE_INSTALL_INCLUDEDIR}>
@@ -27,10 +29,18 @@ function(glassnet_library name)
       target_link_libraries(glassnet_${name} PUBLIC glassnet_${dependency})
     endif()
   endforeach()
-  target_link_libraries(glassnet_${name} PRIVATE $<BUILD_INTERFACE:glassnet_flags>
-    ${ARG_PRIVATE_DEPENDS})
+  target_link_libraries(glassnet_${name} PRIVATE $<BUILD_INTERFACE:glassnet_flags>)
+  foreach(dependency ${ARG_PRIVATE_DEPENDS})
+    # A static library hands on what it must be linked with; of headers nothing is left to link,
+    # so that those who use an installed Glassnet need not have them.
+    if(dependency IN_LIST GLASSNET_HEADER_ONLY)
+      target_link_libraries(glassnet_${name} PRIVATE $<BUILD_INTERFACE:${dependency}>)
+    else()
+      target_link_libraries(glassnet_${name} PRIVATE ${dependency})
+    endif()
+  endforeach()
   if(GLASSNET_CUDA)
     target_compile_definitions(glassnet_${name} PUBLIC GLASSNET_CUDA)
   endif()
-  set_property(GLOBAL APPEND PROPERTY GLASSNET_ROOMS glassnet_${name})
+  set_property(GLOBAL APPEND PROPERTY GLASSNET_ROOMS ${name})
 endfunction()

@@ -5,7 +5,7 @@ find_package(Eigen3 3.4 REQUIRED NO_MODULE)
 find_package(fmt REQUIRED)
 find_package(nlohmann_json REQUIRED)
 find_package(CLI11 REQUIRED)
-find_package(dnnl CONFIG REQUIRED)
+find_package(dnnl CONFIG REQUIRED)  # whose CMake file asks for OpenCL; nothing here uses it
 find_package(PkgConfig REQUIRED)
 pkg_check_modules(exif REQUIRED IMPORTED_TARGET libexif)
 find_path(STB_INCLUDE_DIR stb_image.h PATH_SUFFIXES stb REQUIRED)
@@ -15,3 +15,6 @@ if(GLASSNET_CUDA)
   enable_language(CUDA)
   find_package(CUDAToolkit REQUIRED)
 endif()
+
+# Those that leave nothing to link.
+set(GLASSNET_HEADER_ONLY Eigen3::Eigen nlohmann_json::nlohmann_json CLI11::CLI11)
