@@ -1,0 +1,56 @@
+// The program's commands. Each registers itself with the parser and leaves behind what to run.
+#pragma once
+
+#include <functional>
+#include <string>
+#include <vector>
+
+#include <CLI/CLI.hpp>
+
+#include "models/weights.h"
+
+namespace glassnet::cli {
+
+// What the parsed command line asks for; it returns the exit code.
+using Action = std::function<int()>;
+
+void add_train(CLI::App& app, Action& action);
+void add_predict(CLI::App& app, Action& action);
+void add_evaluate(CLI::App& app, Action& action);
+void add_explain(CLI::App& app, Action& action);
+void add_scenes(CLI::App& app, Action& action);
+void add_summary(CLI::App& app, Action& action);
+void add_devices(CLI::App& app, Action& action);
+void add_demo(CLI::App& app, Action& action);
+
+// MODEL and what goes with it, shared by the commands that use a trained network.
+struct ModelArguments {
+  std::string path;
+  std::string name;          // --model, for weights without a card
+  std::string classes_file;  // --classes, a name a line
+  int image_size = 0;        // --image-size
+};
+void add_model_arguments(CLI::App& command, ModelArguments& arguments);
+// In evaluation mode, and frozen: explanations need no gradient of a weight.
+LoadedModel load(const ModelArguments& arguments);
+
+// --device and --threads.
+struct DeviceArguments {
+  std::string device = "auto";
+  int threads = 0;
+};
+void add_device_arguments(CLI::App& command, DeviceArguments& arguments);
+// Binds the choice; throws UsageError when the device cannot be used.
+void use_device(const DeviceArguments& arguments);
+
+// The class that a user names by its name or its index; throws UsageError with the nearest names.
+int64_t class_index(const std::string& name, const std::vector<std::string>& classes);
+
+// "93.1 %"
+std::string percent(double share);
+
+// A picture of the data set or of the user, and the class its folder says it has.
+// "train/glacier/17.jpg" -> index of "glacier", or -1 when the folder's name is no class.
+int64_t class_of_folder(const std::string& path, const std::vector<std::string>& classes);
+
+}  // namespace glassnet::cli

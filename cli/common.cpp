@@ -1,0 +1,90 @@
+#include <algorithm>
+#include <charconv>
+#include <filesystem>
+#include <fstream>
+#include <thread>
+
+#include <fmt/format.h>
+#include <fmt/ranges.h>
+#include <omp.h>
+
+#include "cli/command.h"
+
+namespace glassnet::cli {
+namespace {
+
+std::vector<std::string> read_class_names(const std::string& path) {
+  std::ifstream file(path);
+  require(file.good(), [&] { return fmt::format("cannot read the class names in {}", path); });
+  std::vector<std::string> names;
+  for (std::string line; std::getline(file, line);) {
+    if (!line.empty() && line.back() == '\r') line.pop_back();
+    if (!line.empty()) names.push_back(line);
+  }
+  require(!names.empty(), [&] {
+    return fmt::format("{} names no class; it should hold one name a line", path);
+  });
+  return names;
+}
+
+}  // namespace
+
+void add_model_arguments(CLI::App& command, ModelArguments& arguments) {
+  command.add_option("MODEL", arguments.path, "a run folder, or a weight file")->required();
+  command.add_option("--model", arguments.name, "architecture of a weight file that does not say");
+  command.add_option("--classes", arguments.classes_file,
+                     "file that names the classes, one a line, for weights that do not");
+  command.add_option("--image-size", arguments.image_size,
+                     "side of the network's input in pixels (default: as it was trained)")
+      ->check(CLI::Range(32, 4096));
+}
+
+LoadedModel load(const ModelArguments& arguments) {
+  WeightHints hints{.model = arguments.name, .image_size = arguments.image_size};
+  if (!arguments.classes_file.empty()) hints.classes = read_class_names(arguments.classes_file);
+  LoadedModel loaded = load_model(arguments.path, hints);
+  loaded.model->eval();
+  loaded.model->set_requires_grad(false);
+  return loaded;
+}
+
+void add_device_arguments(CLI::App& command, DeviceArguments& arguments) {
+  command.add_option("--device", arguments.device, "where to compute")
+      ->check(CLI::IsMember({"auto", "cpu", "cuda"}))
+      ->capture_default_str();
+  command.add_option("--threads", arguments.threads, "CPU threads (default: all cores)")
+      ->check(CLI::Range(1, 4096));
+}
+
+void use_device(const DeviceArguments& arguments) {
+  if (arguments.device == "cuda") {
+    throw UsageError(
+        "this build of glassnet computes on the CPU only; use --device cpu, or auto");
+  }
+  if (arguments.threads > 0) omp_set_num_threads(arguments.threads);
+}
+
+int64_t class_index(const std::string& name, const std::vector<std::string>& classes) {
+  const auto found = std::find(classes.begin(), classes.end(), name);
+  if (found != classes.end()) return found - classes.begin();
+  int64_t index = -1;
+  const auto [end, failure] = std::from_chars(name.data(), name.data() + name.size(), index);
+  if (failure == std::errc{} && end == name.data() + name.size() && index >= 0 &&
+      index < static_cast<int64_t>(classes.size())) {
+    return index;
+  }
+  throw UsageError(fmt::format("'{}' is neither a class nor an index below {}; the nearest {} {}",
+                               name, classes.size(), classes.size() > 1 ? "classes are" : "class is",
+                               fmt::join(nearest_names(name, classes), ", ")));
+}
+
+std::string percent(double share) { return fmt::format("{:.1f} %", 100 * share); }
+
+int64_t class_of_folder(const std::string& path, const std::vector<std::string>& classes) {
+  const std::string folder =
+      std::filesystem::absolute(path).lexically_normal().parent_path().filename().string();
+  const auto found = std::find(classes.begin(), classes.end(), folder);
+  return found == classes.end() ? -1 : found - classes.begin();
+}
+
+}  // namespace glassnet::cli

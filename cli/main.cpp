@@ -1,0 +1,57 @@
+// glassnet: trains residual networks on folders of images, and shows what they look at.
+//
+// Exit codes: 0 done, 1 it could not be done, 2 the command line makes no sense, 130 interrupted.
+#include <cstdio>
+#include <exception>
+#include <new>
+
+#include <fmt/format.h>
+
+#include "cli/command.h"
+#include "kernels/error.h"
+
+namespace {
+
+constexpr int kFailure = 1;
+constexpr int kUsage = 2;
+
+int complain(const std::string& sentence, int code) {
+  fmt::print(stderr, "glassnet: {}\n", sentence);
+  return code;
+}
+
+}  // namespace
+
+int main(int argc, char** argv) {
+  using namespace glassnet::cli;
+  CLI::App app("Trains residual networks on folders of images, and shows what they look at.",
+               "glassnet");
+  app.set_version_flag("--version", "glassnet " GLASSNET_VERSION);
+  app.require_subcommand(1);
+  app.get_formatter()->column_width(34);
+
+  Action action;
+  add_train(app, action);
+  add_predict(app, action);
+  add_evaluate(app, action);
+  add_explain(app, action);
+  add_scenes(app, action);
+  add_summary(app, action);
+  add_devices(app, action);
+  add_demo(app, action);
+
+  try {
+    app.parse(argc, argv);
+    return action();
+  } catch (const CLI::Success& request) {  // --help, --version
+    return app.exit(request);
+  } catch (const CLI::ParseError& error) {
+    return complain(fmt::format("{} (glassnet --help shows how)", error.what()), kUsage);
+  } catch (const glassnet::UsageError& error) {
+    return complain(error.what(), kUsage);
+  } catch (const std::bad_alloc&) {
+    return complain("out of memory; use a smaller --batch-size or --image-size", kFailure);
+  } catch (const std::exception& error) {
+    return complain(error.what(), kFailure);
+  }
+}

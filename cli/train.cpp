@@ -1,0 +1,186 @@
+#include <csignal>
+#include <unistd.h>
+
+#include <atomic>
+
+#include <fmt/format.h>
+#include <fmt/ranges.h>
+#include <nlohmann/json.hpp>
+
+#include "cli/command.h"
+#include "report/terminal.h"
+#include "cli/training_progress.h"
+#include "training/trainer.h"
+
+namespace glassnet::cli {
+namespace {
+
+std::atomic<bool> stop_requested{false};
+
+// The first signal asks for an end after the current step, the second ends at once.
+extern "C" void request_stop(int) {
+  if (stop_requested.exchange(true)) _exit(130);
+  constexpr char kNote[] =
+      "\nglassnet: finishing this step and saving; press Ctrl-C again to end at once\n";
+  [[maybe_unused]] const auto written = write(STDERR_FILENO, kNote, sizeof kNote - 1);
+}
+
+struct Arguments {
+  TrainOptions options;
+  DeviceArguments device;
+  std::string fit = "crop", schedule, decay = "all";
+  double learning_rate = 0, weight_decay = 0;
+  bool json = false;
+};
+
+// Which options the user named, by their key in config.json: "--batch-size" is "batch_size".
+std::set<std::string> given_options(const CLI::App& command) {
+  std::set<std::string> given;
+  for (const CLI::Option* option : command.get_options()) {
+    if (option->count() == 0) continue;
+    std::string name = option->get_single_name();
+    for (char& letter : name) {
+      if (letter == '-') letter = '_';
+    }
+    given.insert(name == "lr" ? "learning_rate" : name);
+  }
+  return given;
+}
+
+int run(Arguments& arguments, const CLI::App& command) {
+  TrainOptions& options = arguments.options;
+  options.given = given_options(command);
+  options.fit = parse_fit(arguments.fit);
+  options.schedule = parse_schedule(arguments.schedule);
+  options.decay = arguments.decay == "matrices" ? Decay::kMatrices : Decay::kAll;
+  options.device = arguments.device.device;
+  options.threads = arguments.device.threads;
+  use_device(arguments.device);
+  if (options.given.contains("learning_rate")) options.learning_rate = arguments.learning_rate;
+  if (options.given.contains("weight_decay")) options.weight_decay = arguments.weight_decay;
+
+  struct sigaction handler {};
+  handler.sa_handler = request_stop;
+  sigaction(SIGINT, &handler, nullptr);
+  sigaction(SIGTERM, &handler, nullptr);
+
+  TrainingProgress progress(arguments.json ? TrainingProgress::kJson : TrainingProgress::kText);
+  TrainObserver observer = progress.observer();
+  observer.stop_requested = [] { return stop_requested.load(); };
+  const TrainResult result = train(options, observer);
+  progress.finish();
+
+  const std::string run = options.out.string();
+  if (!result.finished) {
+    fmt::print(stderr, "stopped after {} of {} epochs; to go on: glassnet train {} --out {} --resume\n",
+               result.epochs_done, options.epochs, options.data.string(), run);
+    return 130;
+  }
+  if (!arguments.json) {
+    fmt::print("best epoch {} by {} accuracy: {}, loss {:.4f}; its weights are {}/best.safetensors\n",
+               result.best_epoch, result.selected_by, percent(result.best_accuracy),
+               result.best_loss, run);
+  }
+  return 0;
+}
+
+}  // namespace
+
+void add_train(CLI::App& app, Action& action) {
+  CLI::App* command =
+      app.add_subcommand("train", "Train a residual network on a folder of images.");
+  command->footer(
+      "DATA holds train/ and test/ (or val/, or Kaggle's seg_train/seg_train and\n"
+      "seg_test/seg_test), a folder a class.\n\n"
+      "Examples:\n"
+      "  glassnet train photos --model resnet18 --image-size 96 --epochs 12 --out run\n"
+      "  glassnet train photos --out run --resume");
+  auto arguments = std::make_shared<Arguments>();
+  Arguments& a = *arguments;
+  TrainOptions& o = a.options;
+  a.schedule = name_of(o.schedule);
+
+  command->add_option("DATA", o.data, "folder of images")->required();
+  command->add_option("--out", o.out, "the run's folder")->required();
+  command->add_flag("--resume", o.resume, "go on with the run in --out");
+  command->add_flag("--json", a.json, "print a JSON object an epoch");
+
+  const std::string network = "Network";
+  command->add_option("--model", o.model, "architecture")
+      ->capture_default_str()
+      ->group(network);
+  command->add_flag("--zero-init-residual", o.zero_init_residual,
+                    "start every block as the identity")
+      ->group(network);
+  command->add_option("--image-size", o.image_size,
+                      "side of the network's input (default: the images' own up to 224, else 224)")
+      ->group(network);
+  command->add_option("--fit", a.fit, "how pictures become square: crop, squash")
+      ->capture_default_str()
+      ->group(network);
+
+  const std::string optimization = "Optimization";
+  command->add_option("--epochs", o.epochs, "passes over the training images")
+      ->capture_default_str()
+      ->group(optimization);
+  command->add_option("--batch-size", o.batch_size, "images a step")
+      ->capture_default_str()
+      ->group(optimization);
+  command->add_option("--optimizer", o.optimizer, "sgd, adam, adamw")
+      ->capture_default_str()
+      ->group(optimization);
+  command->add_option("--lr", a.learning_rate,
+                      "peak learning rate (default: 0.05 with sgd, 0.001 with adam and adamw)")
+      ->group(optimization);
+  command->add_option("--schedule", a.schedule, "constant, step, cosine, one-cycle")
+      ->capture_default_str()
+      ->group(optimization);
+  command->add_option("--warmup-epochs", o.warmup_epochs, "of constant, step and cosine")
+      ->capture_default_str()
+      ->group(optimization);
+  command->add_option("--step-epochs", o.step_epochs, "epochs between drops by 10, of step")
+      ->capture_default_str()
+      ->group(optimization);
+  command->add_option("--momentum", o.momentum, "of sgd")->capture_default_str()->group(optimization);
+  command->add_flag("--nesterov,!--no-nesterov", o.nesterov, "Nesterov's look-ahead, of sgd (on)")
+      ->group(optimization);
+  command->add_option("--weight-decay", a.weight_decay,
+                      "default: 5e-4 with sgd, 0 with adam, 0.01 with adamw")
+      ->group(optimization);
+  command->add_option("--decay", a.decay, "which parameters decay: all, matrices")
+      ->check(CLI::IsMember({"all", "matrices"}))
+      ->capture_default_str()
+      ->group(optimization);
+  command->add_option("--clip-norm", o.clip_norm, "limit of the gradients' norm; 0: none")
+      ->capture_default_str()
+      ->group(optimization);
+  command->add_option("--label-smoothing", o.label_smoothing, "share spread over all classes")
+      ->capture_default_str()
+      ->group(optimization);
+  command->add_option("--validation-split", o.validation_split,
+                      "share of the training images held back to choose the best epoch by")
+      ->capture_default_str()
+      ->group(optimization);
+  command->add_option("--seed", o.seed, "of weights, order and augmentation")
+      ->capture_default_str()
+      ->group(optimization);
+
+  const std::string machine = "Machine";
+  add_device_arguments(*command, a.device);
+  command->get_option("--device")->group(machine);
+  command->get_option("--threads")->group(machine);
+  command->add_option("--precision", o.precision, "auto, fp32 (bf16 and fp16 need a GPU)")
+      ->capture_default_str()
+      ->group(machine);
+  command->add_option("--loader-threads", o.loader_threads, "that decode images")->group(machine);
+  command->add_option("--cache-bytes", o.cache_bytes, "of decoded images kept in memory (1GiB, 0, …)")
+      ->transform(CLI::AsSizeValue(false))
+      ->capture_default_str()
+      ->group(machine);
+
+  command->callback([=, &action] {
+    action = [arguments, command] { return run(*arguments, *command); };
+  });
+}
+
+}  // namespace glassnet::cli
