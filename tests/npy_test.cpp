@@ -158,7 +158,7 @@ TEST(Npy, RefusesMalformedFiles) {
                  "neither True nor False");
   expect_refusal(header("{'descr': '<f4', 'fortran_order': False, 'shape': (1), }"), "tuple");
   expect_refusal(header("{'descr': '<f4', 'fortran_order': False, 'shape': (-1,), }"), "whole");
-  expect_refusal(header("{'descr': '<f4', 'fortran_order': False, 'shape': (1.0,), }"), "lacks");
+  expect_refusal(header("{'descr': '<f4', 'fortran_order': False, 'shape': (1.0,), }"), "tuple");
   expect_refusal(header("{'descr': '<f4', 'fortran_order': False, }"), "lacks one of");
   expect_refusal(header("{'descr': '<f4', 'descr': '<f4', 'shape': (1,), }"), "repeated");
   expect_refusal(header("{'descr': '<f4', 'fortran_order': False, 'shape': (1,), 'x': 1}"),

@@ -1,0 +1,49 @@
+// Colours for numbers and for classes.
+#pragma once
+
+#include <cstdint>
+#include <string>
+#include <vector>
+
+namespace glassnet {
+
+struct Rgb {
+  uint8_t r = 0, g = 0, b = 0;
+  bool operator==(const Rgb&) const = default;
+};
+
+inline constexpr Rgb kBlack{0, 0, 0};
+inline constexpr Rgb kWhite{255, 255, 255};
+
+enum class Colormap {
+  kJet,      // blue, cyan, yellow, red, as OpenCV's: what Grad-CAM overlays have looked like
+  kViridis,  // matplotlib's; lightness grows evenly, safe for the colour-blind
+  kInferno,  // matplotlib's; likewise, from black
+  kGrey,
+  kBlueRed,  // diverging: blue, white at 0.5, red (ColorBrewer's RdBu turned round)
+  kBlues,    // white to dark blue (ColorBrewer)
+  kOranges,  // white to dark orange (ColorBrewer)
+};
+
+// `value` in [0, 1]; what lies outside takes the nearer end, NaN the low one. Maps are piecewise
+// linear between their stops, within 1/255 of their published tables.
+Rgb colour(Colormap map, float value);
+
+// "jet", "viridis", …; throws UsageError that lists the known names.
+Colormap parse_colormap(const std::string& name);
+const char* name_of(Colormap map);
+const std::vector<Colormap>& all_colormaps();
+
+// A colour for class `index` >= 0: the seven of Okabe and Ito (2008) that go on white, then eight
+// of Paul Tol's, told apart with any kind of colour vision; from 15 on hues a golden angle apart,
+// which are all different but no longer safe.
+Rgb class_colour(int index);
+
+// (1 - t) * a + t * b for t in [0, 1].
+Rgb mix(Rgb a, Rgb b, float t);
+// Black or white, whichever is easier to read on `background` (WCAG contrast).
+Rgb readable_on(Rgb background);
+// "#rrggbb"
+std::string hex(Rgb colour);
+
+}  // namespace glassnet
