@@ -1,0 +1,35 @@
+// Matrix product on the CPU: oneDNN's sgemm, which is row-major.
+#include "kernels/matmul.h"
+
+#include <dnnl.h>
+
+#include <algorithm>
+
+#include "kernels/cpu/parallel.h"
+#include "kernels/error.h"
+
+namespace glassnet::kernels {
+
+void matmul(Cpu, const float* a, const float* b, const float* bias, float* c,
+            const MatmulShape& o) {
+  if (o.m == 0 || o.n == 0) return;
+  if (bias != nullptr || o.k == 0) {
+    parallel_ranges(o.m, std::max<int64_t>(1, kSmall / o.n), [&](int64_t begin, int64_t end) {
+      for (int64_t i = begin; i < end; ++i) {
+        if (bias != nullptr) {
+          std::copy(bias, bias + o.n, c + i * o.n);
+        } else {
+          std::fill(c + i * o.n, c + (i + 1) * o.n, 0.0f);
+        }
+      }
+    });
+  }
+  if (o.k == 0) return;
+  const dnnl_status_t status =
+      dnnl_sgemm(o.transpose_a ? 'T' : 'N', o.transpose_b ? 'T' : 'N', o.m, o.n, o.k, 1.0f, a,
+                 o.transpose_a ? o.m : o.k, b, o.transpose_b ? o.k : o.n,
+                 bias != nullptr ? 1.0f : 0.0f, c, o.n);
+  require(status == dnnl_success, [] { return "[matmul] oneDNN could not multiply"; });
+}
+
+}  // namespace glassnet::kernels

@@ -1,0 +1,55 @@
+// Sharing loops among OpenMP threads, with results that do not depend on how many there are.
+//
+// Elementwise work is cut into one contiguous range per thread (parallel_ranges). Reductions are
+// cut into tasks whose number follows from the shape alone (parallel_tasks), and their partial
+// results are combined in order. A team is never resized, since libgomp would end and restart
+// threads, and never nested.
+#pragma once
+
+#include <omp.h>
+
+#include <algorithm>
+#include <cstdint>
+
+namespace glassnet::kernels {
+
+// Threads that a parallel region started here would have.
+inline int thread_count() {
+  return omp_in_parallel() ? 1 : omp_get_max_threads();
+}
+
+// f(begin, end) over [0, count): on one thread unless every thread gets at least `grain` items.
+// Ranges begin at multiples of 64, so that vector loops leave their remainders at the same places
+// however many threads there are.
+template <class F>
+void parallel_ranges(int64_t count, int64_t grain, F&& f) {
+  if (count <= 0) return;
+  if (count < 2 * grain || thread_count() == 1) {
+    f(int64_t{0}, count);
+    return;
+  }
+#pragma omp parallel
+  {
+    const int64_t threads = omp_get_num_threads(), thread = omp_get_thread_num();
+    const int64_t share = ((count + threads - 1) / threads + 63) / 64 * 64;
+    const int64_t begin = std::min(count, thread * share), end = std::min(count, begin + share);
+    if (begin < end) f(begin, end);
+  }
+}
+
+// f(task) for every task; on one thread when all of them together are small.
+template <class F>
+void parallel_tasks(int64_t tasks, bool worthwhile, F&& f) {
+  if (tasks <= 1 || !worthwhile || thread_count() == 1) {
+    for (int64_t i = 0; i < tasks; ++i) f(i);
+    return;
+  }
+#pragma omp parallel for schedule(static)
+  for (int64_t i = 0; i < tasks; ++i) f(i);
+}
+
+// Elements below which a loop that streams memory runs on one thread: waking a team costs a few
+// microseconds, in which one core moves about this much.
+inline constexpr int64_t kSmall = 16384;
+
+}  // namespace glassnet::kernels
