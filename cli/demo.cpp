@@ -1,0 +1,136 @@
+// From nothing to explanations: draws a data set, trains on it, and explains some of what the
+// network got right and some of what it got wrong.
+#include <filesystem>
+
+#include <fmt/format.h>
+
+#include "cli/command.h"
+#include "cli/explain_images.h"
+#include "cli/training_progress.h"
+#include "data/folder.h"
+#include "data/loader.h"
+#include "data/scenes.h"
+#include "report/terminal.h"
+#include "training/evaluator.h"
+#include "training/trainer.h"
+
+namespace glassnet::cli {
+namespace {
+
+constexpr size_t kWrongShown = 4;
+
+struct Arguments {
+  DeviceArguments device;
+  std::filesystem::path out = "glassnet-demo";
+  int train_per_class = 200, test_per_class = 50;
+  int64_t epochs = 8;
+  int image_size = 64;
+  uint64_t seed = 0;
+};
+
+void draw(const Arguments& a, const std::filesystem::path& dir) {
+  Progress progress("drawing scenes");
+  write_scenes(dir,
+               {.train_per_class = a.train_per_class,
+                .test_per_class = a.test_per_class,
+                .seed = a.seed},
+               [&](int64_t done, int64_t total) { progress.update(done, total); });
+}
+
+// The surest right answer of each class and the surest wrong ones of all.
+std::vector<std::filesystem::path> chosen_images(const std::vector<Sample>& samples,
+                                                 const Evaluation& evaluation, size_t classes) {
+  std::vector<size_t> order(samples.size());
+  for (size_t i = 0; i < order.size(); ++i) order[i] = i;
+  std::stable_sort(order.begin(), order.end(), [&](size_t a, size_t b) {
+    return evaluation.probability[a] > evaluation.probability[b];
+  });
+  std::vector<std::filesystem::path> right(classes), wrong;
+  for (const size_t i : order) {
+    const auto label = static_cast<size_t>(samples[i].label);
+    if (evaluation.predicted[i] == samples[i].label) {
+      if (right[label].empty()) right[label] = samples[i].path;
+    } else if (wrong.size() < kWrongShown) {
+      wrong.push_back(samples[i].path);
+    }
+  }
+  std::erase_if(right, [](const auto& path) { return path.empty(); });
+  right.insert(right.end(), wrong.begin(), wrong.end());
+  return right;
+}
+
+int run(const Arguments& a) {
+  use_device(a.device);
+  const std::filesystem::path scenes = a.out / "scenes", run_folder = a.out / "run";
+  if (RunFolder(run_folder).holds_run()) {
+    throw UsageError(fmt::format(
+        "{} already holds a demo; delete that folder, or choose another with --out",
+        a.out.string()));
+  }
+  draw(a, scenes);
+
+  TrainOptions options;
+  options.data = scenes;
+  options.out = run_folder;
+  options.model = "resnet18";
+  options.epochs = a.epochs;
+  options.batch_size = 32;
+  options.image_size = a.image_size;
+  options.seed = a.seed;
+  options.threads = a.device.threads;
+  TrainingProgress progress(TrainingProgress::kText);
+  train(options, progress.observer());
+  progress.finish();
+
+  LoadedModel network = load({.path = run_folder.string()});
+  const std::vector<Sample> samples =
+      read_evaluation_folder(scenes, network.card.classes).samples;
+  Loader images(samples, {.image_size = network.card.image_size,
+                          .fit = parse_fit(network.card.fit),
+                          .normalization = {.mean = network.card.mean, .std = network.card.std},
+                          .batch_size = 64});
+  const Evaluation evaluation = evaluate(*network.model, images);
+  const ExplainOutcome outcome = explain_images(
+      network,
+      {.images = chosen_images(samples, evaluation, network.card.classes.size()),
+       .out = a.out / "explanations",
+       .title = fmt::format("What the network looks at ({} of test scenes right)",
+                            percent(evaluation.accuracy))},
+      {});
+
+  fmt::print("\ntest accuracy: {}\n", percent(evaluation.accuracy));
+  fmt::print("pictures:      {} (all of them side by side: sheet.png)\n",
+             (a.out / "explanations").string());
+  fmt::print("the run:       {}\n", run_folder.string());
+  fmt::print("try next:      glassnet explain {} {}/test/sea --out maps\n", run_folder.string(),
+             scenes.string());
+  return outcome.failures.empty() ? 0 : 1;
+}
+
+}  // namespace
+
+void add_demo(CLI::App& app, Action& action) {
+  CLI::App* command = app.add_subcommand(
+      "demo", "Draw a data set, train on it and explain some predictions, in a few minutes.");
+  command->footer("Example:\n  glassnet demo --out my-demo");
+  auto arguments = std::make_shared<Arguments>();
+  Arguments& a = *arguments;
+  command->add_option("--out", a.out, "folder for everything")->capture_default_str();
+  command->add_option("--epochs", a.epochs, "passes over the training scenes")
+      ->check(CLI::PositiveNumber)
+      ->capture_default_str();
+  command->add_option("--train", a.train_per_class, "training scenes of each class")
+      ->check(CLI::Range(2, 99999))
+      ->capture_default_str();
+  command->add_option("--test", a.test_per_class, "test scenes of each class")
+      ->check(CLI::Range(1, 99999))
+      ->capture_default_str();
+  command->add_option("--image-size", a.image_size, "side of the network's input")
+      ->check(CLI::Range(32, 512))
+      ->capture_default_str();
+  command->add_option("--seed", a.seed, "of scenes and training")->capture_default_str();
+  add_device_arguments(*command, a.device);
+  command->callback([=, &action] { action = [arguments] { return run(*arguments); }; });
+}
+
+}  // namespace glassnet::cli

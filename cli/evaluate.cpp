@@ -1,0 +1,143 @@
+#include "training/evaluator.h"
+
+#include <fmt/format.h>
+#include <nlohmann/json.hpp>
+
+#include "cli/command.h"
+#include "data/folder.h"
+#include "data/loader.h"
+#include "report/confusion_image.h"
+#include "report/terminal.h"
+#include "training/metrics.h"
+
+namespace glassnet::cli {
+namespace {
+
+struct Arguments {
+  ModelArguments model;
+  DeviceArguments device;
+  std::string data, picture;
+  int64_t batch_size = 64;
+  bool json = false;
+};
+
+nlohmann::ordered_json as_json(const std::vector<std::string>& classes, const Evaluation& result,
+                               const ConfusionMatrix& confusion,
+                               const ClassificationMetrics& metrics) {
+  nlohmann::ordered_json per_class, matrix = nlohmann::json::array();
+  for (size_t t = 0; t < classes.size(); ++t) {
+    const ClassMetrics& m = metrics.classes[t];
+    per_class[classes[t]] = {{"images", m.images},
+                             {"predicted", m.predicted},
+                             {"precision", m.precision},
+                             {"recall", m.recall},
+                             {"f1", m.f1}};
+    nlohmann::json row = nlohmann::json::array();
+    for (size_t p = 0; p < classes.size(); ++p) {
+      row.push_back(confusion.count(static_cast<int64_t>(t), static_cast<int64_t>(p)));
+    }
+    matrix.push_back(row);
+  }
+  return {{"images", confusion.total()},
+          {"loss", result.loss},
+          {"accuracy", metrics.accuracy},
+          {"macro_precision", metrics.macro_precision},
+          {"macro_recall", metrics.macro_recall},
+          {"macro_f1", metrics.macro_f1},
+          {"classes", per_class},
+          {"confusion_matrix", matrix}};
+}
+
+void print_tables(const std::vector<std::string>& classes, const Evaluation& result,
+                  const ConfusionMatrix& confusion, const ClassificationMetrics& metrics) {
+  fmt::print("accuracy {} ({} of {} images), loss {:.4f}\n\n", percent(metrics.accuracy),
+             confusion.correct(), confusion.total(), result.loss);
+  Table scores;
+  scores.header({"class", "images", "precision", "recall", "F1"});
+  scores.align_right({1, 2, 3, 4});
+  for (size_t t = 0; t < classes.size(); ++t) {
+    const ClassMetrics& m = metrics.classes[t];
+    scores.row({classes[t], fmt::format("{}", m.images), percent(m.precision), percent(m.recall),
+                percent(m.f1)});
+  }
+  scores.row({"mean", "", percent(metrics.macro_precision), percent(metrics.macro_recall),
+              percent(metrics.macro_f1)});
+  fmt::print("{}\n", scores.str());
+
+  Table matrix;
+  std::vector<std::string> heading = {"true \\ predicted"};
+  std::vector<size_t> numbers;
+  for (size_t p = 0; p < classes.size(); ++p) {
+    heading.push_back(classes[p]);
+    numbers.push_back(p + 1);
+  }
+  matrix.header(heading);
+  matrix.align_right(numbers);
+  for (size_t t = 0; t < classes.size(); ++t) {
+    std::vector<std::string> row = {classes[t]};
+    for (size_t p = 0; p < classes.size(); ++p) {
+      row.push_back(fmt::format("{}", confusion.count(static_cast<int64_t>(t),
+                                                      static_cast<int64_t>(p))));
+    }
+    matrix.row(row);
+  }
+  fmt::print("{}", matrix.str());
+}
+
+int run(const Arguments& a) {
+  use_device(a.device);
+  LoadedModel network = load(a.model);
+  const ModelCard& card = network.card;
+  const ImageFolder folder = read_evaluation_folder(a.data, card.classes);
+  for (const std::string& warning : folder.warnings) fmt::print(stderr, "{}\n", warning);
+
+  Loader images(folder.samples, {.image_size = card.image_size,
+                                 .fit = parse_fit(card.fit),
+                                 .normalization = {.mean = card.mean, .std = card.std},
+                                 .batch_size = a.batch_size});
+  Progress progress("evaluating");
+  const Evaluation result =
+      evaluate(*network.model, images, {.progress = [&](int64_t done, int64_t total) {
+                 progress.update(done, total);
+               }});
+  progress.finish();
+
+  const ConfusionMatrix confusion(static_cast<int64_t>(card.classes.size()), result.true_classes,
+                                  result.predicted);
+  const ClassificationMetrics metrics = classification_metrics(confusion);
+  if (a.json) {
+    fmt::print("{}\n", as_json(card.classes, result, confusion, metrics).dump(2));
+  } else {
+    print_tables(card.classes, result, confusion, metrics);
+  }
+  if (!a.picture.empty()) {
+    write_png(a.picture, confusion_matrix_image(card.classes, confusion.counts()));
+    if (!a.json) fmt::print("\nthe confusion matrix is drawn in {}\n", a.picture);
+  }
+  return 0;
+}
+
+}  // namespace
+
+void add_evaluate(CLI::App& app, Action& action) {
+  CLI::App* command = app.add_subcommand(
+      "evaluate", "Measure a network on a folder of images whose classes are known.");
+  command->footer(
+      "Example:\n"
+      "  glassnet evaluate run photos\n"
+      "  glassnet evaluate run photos/val --json --confusion matrix.png");
+  auto arguments = std::make_shared<Arguments>();
+  add_model_arguments(*command, arguments->model);
+  command->add_option("DATA", arguments->data,
+                      "a data set, whose test images are taken, or a folder a class")
+      ->required();
+  command->add_option("--batch-size", arguments->batch_size, "images at a time")
+      ->check(CLI::PositiveNumber)
+      ->capture_default_str();
+  command->add_option("--confusion", arguments->picture, "draw the confusion matrix into this PNG");
+  command->add_flag("--json", arguments->json, "print JSON");
+  add_device_arguments(*command, arguments->device);
+  command->callback([=, &action] { action = [arguments] { return run(*arguments); }; });
+}
+
+}  // namespace glassnet::cli

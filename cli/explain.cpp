@@ -1,0 +1,101 @@
+#include <fmt/format.h>
+#include <nlohmann/json.hpp>
+
+#include "cli/command.h"
+#include "cli/explain_images.h"
+#include "data/folder.h"
+#include "report/terminal.h"
+#include "xai/explain.h"
+
+namespace glassnet::cli {
+namespace {
+
+struct Arguments {
+  ModelArguments model;
+  DeviceArguments device;
+  std::vector<std::string> images, save = {"png"};
+  ExplainRequest request;
+  bool print_json = false;
+};
+
+int run(Arguments& a) {
+  use_device(a.device);
+  for (const std::string& method : a.request.methods) require_method(method);
+  a.request.png = a.request.npy = a.request.json = false;
+  for (const std::string& form : a.save) {
+    (form == "png" ? a.request.png : form == "npy" ? a.request.npy : a.request.json) = true;
+  }
+  LoadedModel network = load(a.model);
+  a.request.images = expand_images(a.images);
+
+  Progress progress("explaining");
+  const ExplainOutcome outcome =
+      explain_images(network, a.request,
+                     [&](int64_t done, int64_t total) { progress.update(done, total); });
+  progress.finish();
+
+  const std::vector<std::string>& classes = network.card.classes;
+  if (a.print_json) {
+    nlohmann::ordered_json list = nlohmann::json::array();
+    for (const ExplainedImage& image : outcome.explained) {
+      nlohmann::json files = nlohmann::json::array();
+      for (const auto& file : image.files) files.push_back(file.string());
+      list.push_back(
+          {{"image", image.image.string()},
+           {"predicted", classes[image.predicted]},
+           {"probability", image.probabilities[image.predicted]},
+           {"class", classes[image.target]},
+           {"true_class",
+            image.true_class < 0 ? nlohmann::json() : nlohmann::json(classes[image.true_class])},
+           {"files", files}});
+    }
+    fmt::print("{}\n", list.dump(2));
+  } else {
+    size_t files = 0;
+    for (const ExplainedImage& image : outcome.explained) {
+      fmt::print("{}: {} {}{}\n", image.image.string(), classes[image.predicted],
+                 percent(image.probabilities[image.predicted]),
+                 image.target == image.predicted ? "" : ", explained for " + classes[image.target]);
+      files += image.files.size();
+    }
+    fmt::print("{} files in {}\n", files + outcome.sheets.size(), a.request.out.string());
+    for (const auto& page : outcome.sheets) fmt::print("side by side: {}\n", page.string());
+  }
+  for (const std::string& failure : outcome.failures) {
+    fmt::print(stderr, "glassnet: {}\n", failure);
+  }
+  return outcome.failures.empty() ? 0 : 1;
+}
+
+}  // namespace
+
+void add_explain(CLI::App& app, Action& action) {
+  CLI::App* command = app.add_subcommand(
+      "explain", "Show which parts of pictures a network's answer rests on.");
+  command->footer(
+      "Example:\n"
+      "  glassnet explain run photo.jpg holiday/ --method gradcam,saliency --out maps\n"
+      "  glassnet explain run photo.jpg --class glacier --save png,npy,json --out maps");
+  auto arguments = std::make_shared<Arguments>();
+  Arguments& a = *arguments;
+  add_model_arguments(*command, a.model);
+  command->add_option("IMAGE", a.images, "pictures, or folders of them")->required();
+  command->add_option("--method", a.request.methods, "gradcam, saliency")
+      ->delimiter(',')
+      ->capture_default_str();
+  command->add_option("--class", a.request.target,
+                      "what to explain: predicted, or a class's name or index")
+      ->capture_default_str();
+  command->add_option("--layer", a.request.layer, "the layer that Grad-CAM looks at")
+      ->capture_default_str();
+  command->add_option("--out", a.request.out, "folder for the results")->required();
+  command->add_option("--save", a.save, "png: overlays and a sheet; npy, json: the raw maps")
+      ->delimiter(',')
+      ->check(CLI::IsMember({"png", "npy", "json"}))
+      ->capture_default_str();
+  command->add_flag("--json", a.print_json, "print what was explained as JSON");
+  add_device_arguments(*command, a.device);
+  command->callback([=, &action] { action = [arguments] { return run(*arguments); }; });
+}
+
+}  // namespace glassnet::cli

@@ -1,0 +1,179 @@
+#include "cli/explain_images.h"
+
+#include <map>
+#include <set>
+
+#include <fmt/format.h>
+#include <fmt/ranges.h>
+#include <nlohmann/json.hpp>
+
+#include "cli/command.h"
+#include "cli/network_input.h"
+#include "data/image.h"
+#include "report/overlay.h"
+#include "report/sheet.h"
+#include "tensor/file.h"
+#include "tensor/math.h"
+#include "tensor/npy.h"
+#include "xai/explain.h"
+
+namespace glassnet::cli {
+namespace {
+
+constexpr size_t kRowsOfASheet = 40;
+
+// How a method's map is shown.
+struct Look {
+  const char* title;
+  OverlayOptions overlay;
+  bool on_image;  // laid over the picture, or alone
+  ColourBar bar;
+};
+
+Look look_of(const std::string& method) {
+  if (method == "gradcam") {
+    return {"Grad-CAM", {.alpha = 0.5F, .colormap = Colormap::kJet}, true,
+            {Colormap::kJet, "no evidence", "strongest"}};
+  }
+  return {"Saliency",
+          {.alpha = 1, .colormap = Colormap::kInferno, .scaling = Scaling::kMagnitude},
+          false,
+          {Colormap::kInferno, "no effect", "strongest"}};
+}
+
+nlohmann::json rows_of(const Tensor& map) {
+  nlohmann::json rows = nlohmann::json::array();
+  for (int64_t y = 0; y < map.dim(0); ++y) {
+    rows.push_back(map.slice(y, y + 1).to_vector<float>());
+  }
+  return rows;
+}
+
+std::string verdict(const ExplainedImage& image, const std::vector<std::string>& classes) {
+  std::string text = fmt::format("predicted {} {}", classes[image.predicted],
+                                 percent(image.probabilities[image.predicted]));
+  if (image.true_class >= 0) text += fmt::format(" · true {}", classes[image.true_class]);
+  if (image.target != image.predicted) {
+    text += fmt::format(" · explained {} {}", classes[image.target],
+                        percent(image.probabilities[image.target]));
+  }
+  return text;
+}
+
+}  // namespace
+
+std::vector<std::string> output_stems(const std::vector<std::filesystem::path>& images) {
+  std::map<std::string, int> uses;
+  for (const auto& image : images) ++uses[image.stem().string()];
+  std::set<std::string> taken;
+  std::vector<std::string> stems;
+  for (const auto& image : images) {
+    std::string stem = image.stem().string();
+    if (uses[stem] > 1) {
+      const std::string folder =
+          std::filesystem::absolute(image).lexically_normal().parent_path().filename().string();
+      if (!folder.empty()) stem = folder + "-" + stem;
+    }
+    std::string name = stem;
+    for (int number = 2; !taken.insert(name).second; ++number) {
+      name = fmt::format("{}-{}", stem, number);
+    }
+    stems.push_back(name);
+  }
+  return stems;
+}
+
+ExplainOutcome explain_images(LoadedModel& network, const ExplainRequest& request,
+                              const std::function<void(int64_t done, int64_t total)>& progress) {
+  for (const std::string& method : request.methods) require_method(method);
+  const std::vector<std::string>& classes = network.card.classes;
+  const bool predicted_class = request.target == "predicted";
+  const int64_t asked = predicted_class ? -1 : class_index(request.target, classes);
+  network.model->find(request.layer);  // complains before any work is done
+  std::error_code failed;
+  std::filesystem::create_directories(request.out, failed);
+  require(!failed, [&] {
+    return fmt::format("cannot make the folder {}: {}", request.out.string(), failed.message());
+  });
+
+  ExplainOutcome outcome;
+  std::vector<SheetRow> rows;
+  const auto write_sheet = [&] {
+    if (!request.png || rows.empty()) return;
+    const size_t page = outcome.sheets.size() + 1;
+    const std::string name = page == 1 ? "sheet.png" : fmt::format("sheet-{}.png", page);
+    write_png(request.out / name,
+              sheet(rows, {.title = request.title,
+                           .subtitle = fmt::format("{} at {} px, Grad-CAM at {}",
+                                                   network.card.model, network.card.image_size,
+                                                   request.layer)}));
+    outcome.sheets.push_back(request.out / name);
+    rows.clear();
+  };
+
+  const std::vector<std::string> stems = output_stems(request.images);
+  for (size_t i = 0; i < request.images.size(); ++i) {
+    const std::filesystem::path& path = request.images[i];
+    Image picture;
+    try {
+      picture = prepare_picture(path, network.card);
+    } catch (const Error& error) {
+      outcome.failures.emplace_back(error.what());
+      continue;
+    }
+    const Tensor input = network_input(picture, network.card);
+    ExplainedImage image{.image = path,
+                         .true_class = class_of_folder(path.string(), classes)};
+    image.probabilities = probabilities(*network.model, input).to_vector<float>();
+    image.predicted = std::max_element(image.probabilities.begin(), image.probabilities.end()) -
+                      image.probabilities.begin();
+    image.target = predicted_class ? image.predicted : asked;
+
+    SheetRow row{.input = picture,
+                 .headline = verdict(image, classes),
+                 .caption = path.filename().string()};
+    if (image.true_class >= 0) row.correct = image.predicted == image.true_class;
+    for (const std::string& method : request.methods) {
+      const Tensor map = explain(*network.model, input, method,
+                                 {.target = image.target, .layer = request.layer});
+      const auto name = [&](const char* extension) {
+        image.files.push_back(request.out / fmt::format("{}.{}.{}", stems[i], method, extension));
+        return image.files.back();
+      };
+      if (request.png) {
+        const Look look = look_of(method);
+        const std::vector<float> values = map.to_vector<float>();
+        const auto height = static_cast<int>(map.dim(0)), width = static_cast<int>(map.dim(1));
+        const Image shown =
+            look.on_image ? overlay(picture, values, height, width, look.overlay)
+                          : heatmap(values, height, width, look.overlay.colormap,
+                                    look.overlay.scaling);
+        write_png(name("png"), shown);
+        row.panels.push_back({look.title, shown, look.bar});
+      }
+      if (request.npy) save_npy(name("npy"), map);
+      if (request.json) {
+        nlohmann::ordered_json record = {
+            {"image", path.string()},
+            {"method", method},
+            {"class", classes[image.target]},
+            {"predicted", classes[image.predicted]},
+            {"probability", image.probabilities[image.target]},
+            {"true_class", image.true_class < 0 ? nlohmann::json() : classes[image.true_class]},
+            {"layer", method == "gradcam" ? nlohmann::json(request.layer) : nlohmann::json()},
+            {"height", map.dim(0)},
+            {"width", map.dim(1)},
+            {"map", rows_of(map)}};
+        write_file_atomically(name("json"), record.dump() + "\n");
+      }
+    }
+    rows.push_back(std::move(row));
+    if (rows.size() == kRowsOfASheet) write_sheet();
+    outcome.explained.push_back(std::move(image));
+    if (progress) progress(static_cast<int64_t>(i) + 1, static_cast<int64_t>(request.images.size()));
+  }
+  write_sheet();
+  return outcome;
+}
+
+}  // namespace glassnet::cli

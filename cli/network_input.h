@@ -1,0 +1,19 @@
+// From a picture on disk to what a network takes and what it says.
+#pragma once
+
+#include <filesystem>
+
+#include "data/image.h"
+#include "models/weights.h"
+
+namespace glassnet::cli {
+
+// Decoded and made square as the network was trained: (image_size, image_size).
+Image prepare_picture(const std::filesystem::path& path, const ModelCard& card);
+// Normalised float32 (1, S, S, 3).
+Tensor network_input(const Image& picture, const ModelCard& card);
+// inputs (N, S, S, 3) -> (N, classes), without recording.
+Tensor logits(Module& model, const Tensor& inputs);
+Tensor probabilities(Module& model, const Tensor& inputs);
+
+}  // namespace glassnet::cli

@@ -1,0 +1,109 @@
+#include <algorithm>
+#include <numeric>
+
+#include <fmt/format.h>
+#include <nlohmann/json.hpp>
+
+#include "cli/command.h"
+#include "cli/network_input.h"
+#include "data/folder.h"
+#include "report/terminal.h"
+#include "tensor/math.h"
+
+namespace glassnet::cli {
+namespace {
+
+struct Arguments {
+  ModelArguments model;
+  DeviceArguments device;
+  std::vector<std::string> images;
+  int top = 3;
+  bool json = false;
+};
+
+struct Prediction {
+  std::string image;
+  std::vector<float> logits, probabilities;
+};
+
+// The classes by falling probability, at most `count`.
+std::vector<size_t> ranked(const std::vector<float>& probabilities, int count) {
+  std::vector<size_t> order(probabilities.size());
+  std::iota(order.begin(), order.end(), size_t{0});
+  std::stable_sort(order.begin(), order.end(),
+                   [&](size_t a, size_t b) { return probabilities[a] > probabilities[b]; });
+  order.resize(std::min(order.size(), static_cast<size_t>(count)));
+  return order;
+}
+
+int run(const Arguments& a) {
+  use_device(a.device);
+  LoadedModel network = load(a.model);
+  const std::vector<std::string>& classes = network.card.classes;
+  std::vector<Prediction> predictions;
+  std::vector<std::string> failures;
+  for (const auto& path : expand_images(a.images)) {
+    try {
+      const Tensor y =
+          logits(*network.model, network_input(prepare_picture(path, network.card), network.card));
+      predictions.push_back(
+          {path.string(), y.to_vector<float>(), softmax(y).to_vector<float>()});
+    } catch (const Error& error) {
+      failures.emplace_back(error.what());
+    }
+  }
+
+  if (a.json) {
+    nlohmann::ordered_json list = nlohmann::json::array();
+    for (const Prediction& p : predictions) {
+      nlohmann::ordered_json shares;
+      for (size_t c = 0; c < classes.size(); ++c) shares[classes[c]] = p.probabilities[c];
+      list.push_back({{"image", p.image},
+                      {"predicted", classes[ranked(p.probabilities, 1)[0]]},
+                      {"probabilities", shares},
+                      {"logits", p.logits}});
+    }
+    fmt::print("{}\n", list.dump(2));
+  } else {
+    Table table;
+    std::vector<std::string> heading = {"image"};
+    const int columns = std::min(a.top, static_cast<int>(classes.size()));
+    for (int i = 0; i < columns; ++i) {
+      heading.push_back(i == 0 ? "predicted" : i == 1 ? "then" : "");
+      heading.emplace_back();
+    }
+    table.header(heading);
+    for (const Prediction& p : predictions) {
+      std::vector<std::string> row = {p.image};
+      for (const size_t c : ranked(p.probabilities, a.top)) {
+        row.push_back(classes[c]);
+        row.push_back(percent(p.probabilities[c]));
+      }
+      table.row(row);
+    }
+    if (!predictions.empty()) fmt::print("{}", table.str());
+  }
+  for (const std::string& failure : failures) fmt::print(stderr, "glassnet: {}\n", failure);
+  return failures.empty() ? 0 : 1;
+}
+
+}  // namespace
+
+void add_predict(CLI::App& app, Action& action) {
+  CLI::App* command = app.add_subcommand("predict", "Say what pictures show.");
+  command->footer(
+      "Example:\n"
+      "  glassnet predict run photo.jpg holiday/ --top 5\n"
+      "  glassnet predict weights.safetensors photo.jpg --model resnet50 --classes names.txt");
+  auto arguments = std::make_shared<Arguments>();
+  add_model_arguments(*command, arguments->model);
+  command->add_option("IMAGE", arguments->images, "pictures, or folders of them")->required();
+  command->add_option("--top", arguments->top, "classes to print for each picture")
+      ->check(CLI::PositiveNumber)
+      ->capture_default_str();
+  command->add_flag("--json", arguments->json, "print every probability and logit as JSON");
+  add_device_arguments(*command, arguments->device);
+  command->callback([=, &action] { action = [arguments] { return run(*arguments); }; });
+}
+
+}  // namespace glassnet::cli

@@ -1,0 +1,89 @@
+#include "models/summary.h"
+
+#include <algorithm>
+#include <filesystem>
+
+#include <fmt/format.h>
+#include <nlohmann/json.hpp>
+
+#include "cli/command.h"
+#include "models/resnet.h"
+#include "report/terminal.h"
+
+namespace glassnet::cli {
+namespace {
+
+struct Arguments {
+  std::string model;
+  int image_size = 0;
+  int64_t classes = 1000;
+  bool json = false;
+};
+
+int run(const Arguments& a) {
+  std::unique_ptr<Module> model;
+  int image_size = a.image_size;
+  const auto& known = model_names();
+  if (std::find(known.begin(), known.end(), a.model) != known.end()) {
+    model = make_model(a.model, {.classes = a.classes});
+    if (image_size == 0) image_size = 224;
+  } else if (std::filesystem::exists(a.model)) {
+    LoadedModel loaded = load_model(a.model, {.image_size = a.image_size});
+    model = std::move(loaded.model);
+    image_size = loaded.card.image_size;
+  } else {
+    model = make_model(a.model);  // says which models there are
+  }
+  const ModelSummary summary = summarise(*model, image_size);
+
+  if (a.json) {
+    nlohmann::ordered_json layers = nlohmann::json::array();
+    for (const LayerSummary& layer : summary.layers) {
+      layers.push_back({{"path", layer.path},
+                        {"kind", layer.kind},
+                        {"output", layer.output.dims()},
+                        {"parameters", layer.parameters},
+                        {"flops", 2 * layer.multiply_adds}});
+    }
+    const nlohmann::ordered_json result = {{"image_size", image_size},
+                                           {"parameters", summary.parameters},
+                                           {"flops", 2 * summary.multiply_adds},
+                                           {"layers", layers}};
+    fmt::print("{}\n", result.dump(2));
+    return 0;
+  }
+  Table table;
+  table.header({"layer", "kind", "output (N, H, W, C)", "parameters", "MFLOP"});
+  table.align_right({3, 4});
+  for (const LayerSummary& layer : summary.layers) {
+    table.row({layer.path, layer.kind, layer.output.str(),
+               layer.parameters == 0 ? "" : fmt::format("{}", layer.parameters),
+               layer.multiply_adds == 0
+                   ? ""
+                   : fmt::format("{:.1f}", 2e-6 * static_cast<double>(layer.multiply_adds))});
+  }
+  fmt::print("{}\n{} parameters, {:.2f} GFLOP for an image of {}x{} (a multiply-add counts as two)\n",
+             table.str(), summary.parameters, 2e-9 * static_cast<double>(summary.multiply_adds),
+             image_size, image_size);
+  return 0;
+}
+
+}  // namespace
+
+void add_summary(CLI::App& app, Action& action) {
+  CLI::App* command =
+      app.add_subcommand("summary", "List a network's layers, shapes, parameters and FLOPs.");
+  command->footer("Example:\n  glassnet summary resnet50 --image-size 224");
+  auto arguments = std::make_shared<Arguments>();
+  command->add_option("MODEL", arguments->model, "an architecture, a run folder or a weight file")
+      ->required();
+  command->add_option("--image-size", arguments->image_size, "side of the input in pixels")
+      ->check(CLI::Range(32, 4096));
+  command->add_option("--num-classes", arguments->classes, "of an architecture")
+      ->check(CLI::PositiveNumber)
+      ->capture_default_str();
+  command->add_flag("--json", arguments->json, "print JSON");
+  command->callback([=, &action] { action = [arguments] { return run(*arguments); }; });
+}
+
+}  // namespace glassnet::cli

@@ -1,0 +1,74 @@
+#include "cli/training_progress.h"
+
+#include <fmt/format.h>
+
+#include "cli/command.h"
+
+namespace glassnet::cli {
+
+TrainObserver TrainingProgress::observer() {
+  TrainObserver observer;
+  observer.begin = [this](const TrainPlan& plan) { begin(plan); };
+  observer.step = [this](const StepInfo& info) { step(info); };
+  observer.evaluating = [this](const std::string& split, int64_t done, int64_t total) {
+    evaluating(split, done, total);
+  };
+  observer.epoch = [this](const EpochMetrics& metrics) { epoch(metrics); };
+  return observer;
+}
+
+void TrainingProgress::begin(const TrainPlan& plan) {
+  epochs_ = plan.options.epochs;
+  if (form_ == kJson) return;
+  std::string held_back;
+  if (plan.validation_images > 0) held_back = fmt::format(", {} validation", plan.validation_images);
+  fmt::print("{} classes, {} training{} and {} test images\n", plan.classes.size(),
+             plan.train_images, held_back, plan.test_images);
+  fmt::print("{} with {} parameters at {} px ({}), computing on {}\n", plan.options.model,
+             plan.parameters, plan.options.image_size, plan.image_size_reason, plan.device);
+  if (plan.epochs_done > 0 || plan.steps_done > 0) {
+    fmt::print("going on after epoch {}{}\n", plan.epochs_done,
+               plan.steps_done > 0 ? fmt::format(" and {} steps", plan.steps_done) : "");
+  }
+  std::fflush(stdout);
+}
+
+void TrainingProgress::step(const StepInfo& info) {
+  if (form_ == kJson) return;
+  if (!bar_) bar_ = std::make_unique<Progress>(fmt::format("epoch {}/{}", info.epoch, epochs_));
+  bar_->update(info.step, info.steps_per_epoch,
+               fmt::format("loss {:.3f}, accuracy {}, {:.0f} images/s", info.epoch_loss,
+                           percent(info.epoch_accuracy), info.images_per_second));
+}
+
+void TrainingProgress::evaluating(const std::string& split, int64_t done, int64_t total) {
+  if (form_ == kJson) return;
+  if (done == total) {
+    bar_.reset();
+    return;
+  }
+  if (!bar_ || bar_->label() != split) bar_ = std::make_unique<Progress>(split);
+  bar_->update(done, total);
+}
+
+void TrainingProgress::epoch(const EpochMetrics& metrics) {
+  bar_.reset();
+  if (form_ == kJson) {
+    fmt::print("{}\n", to_json(metrics));
+  } else {
+    std::string validation;
+    if (metrics.validation_accuracy) {
+      validation = fmt::format("  validation {:.3f} {:>7}", *metrics.validation_loss,
+                               percent(*metrics.validation_accuracy));
+    }
+    fmt::print("epoch {:>3}/{}  train {:.3f} {:>7}{}  test {:.3f} {:>7}  {:.0f} images/s{}\n",
+               metrics.epoch, epochs_, metrics.train_loss, percent(metrics.train_accuracy),
+               validation, metrics.test_loss, percent(metrics.test_accuracy),
+               metrics.images_per_second, metrics.best ? "  best" : "");
+  }
+  std::fflush(stdout);
+}
+
+void TrainingProgress::finish() { bar_.reset(); }
+
+}  // namespace glassnet::cli

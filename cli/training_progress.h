@@ -1,0 +1,30 @@
+// Training as it goes, on the terminal: what `train` and `demo` print.
+#pragma once
+
+#include <memory>
+
+#include "report/terminal.h"
+#include "training/trainer.h"
+
+namespace glassnet::cli {
+
+class TrainingProgress {
+ public:
+  enum Form { kText, kJson };
+  explicit TrainingProgress(Form form) : form_(form) {}
+
+  TrainObserver observer();
+  void finish();
+
+ private:
+  void begin(const TrainPlan& plan);
+  void step(const StepInfo& info);
+  void evaluating(const std::string& split, int64_t done, int64_t total);
+  void epoch(const EpochMetrics& metrics);
+
+  Form form_;
+  int64_t epochs_ = 0;
+  std::unique_ptr<Progress> bar_;
+};
+
+}  // namespace glassnet::cli
