@@ -1,0 +1,48 @@
+#include "data/input.h"
+
+#include <algorithm>
+#include <cmath>
+
+#include <fmt/format.h>
+
+namespace glassnet {
+
+void normalize(const uint8_t* rgb, int64_t values, const Normalization& normalization, float* out) {
+  // Factors for four pixels at a time: 12 is the least number of values that fills vectors of 4.
+  constexpr int block = 12;
+  float scale[block], shift[block];
+  for (int i = 0; i < block; ++i) {
+    scale[i] = 1 / (255 * normalization.stddev[i % 3]);
+    shift[i] = -normalization.mean[i % 3] / normalization.stddev[i % 3];
+  }
+  int64_t i = 0;
+  for (; i + block <= values; i += block) {
+    for (int k = 0; k < block; ++k) {
+      out[i + k] = static_cast<float>(rgb[i + k]) * scale[k] + shift[k];
+    }
+  }
+  for (; i < values; ++i) out[i] = static_cast<float>(rgb[i]) * scale[i % 3] + shift[i % 3];
+}
+
+Tensor to_input(const Image& image, const Normalization& normalization) {
+  Tensor input = Tensor::empty({1, image.height, image.width, 3});
+  normalize(image.rgb.data(), input.numel(), normalization, input.data<float>());
+  return input;
+}
+
+Image to_image(const Tensor& input, const Normalization& normalization) {
+  const int rank = input.rank();
+  require((rank == 3 || (rank == 4 && input.dim(0) == 1)) && input.dim(-1) == 3, [&] {
+    return fmt::format("[to_image] expected (1, H, W, 3) or (H, W, 3), got {}",
+                       input.shape().str());
+  });
+  Image image(static_cast<int>(input.dim(-3)), static_cast<int>(input.dim(-2)));
+  const float* in = input.data<float>();
+  for (size_t i = 0; i < image.rgb.size(); ++i) {
+    const float value = in[i] * normalization.stddev[i % 3] + normalization.mean[i % 3];
+    image.rgb[i] = static_cast<uint8_t>(std::lround(255 * std::clamp(value, 0.0f, 1.0f)));
+  }
+  return image;
+}
+
+}  // namespace glassnet
