@@ -13,6 +13,11 @@ find_file(GLASSNET_FONT DejaVuSans.ttf PATHS /usr/share/fonts/truetype/dejavu
   /usr/share/fonts/dejavu /usr/share/fonts/TTF NO_DEFAULT_PATH REQUIRED)
 if(GLASSNET_CUDA)
   enable_language(CUDA)
+  # CMake 3.25 does not know yet that nvcc speaks C++20.
+  if(NOT CMAKE_CUDA20_STANDARD_COMPILE_OPTION)
+    set(CMAKE_CUDA20_STANDARD_COMPILE_OPTION "-std=c++20")
+    set(CMAKE_CUDA20_EXTENSION_COMPILE_OPTION "-std=c++20")
+  endif()
   find_package(CUDAToolkit REQUIRED)
 endif()
 
