@@ -209,7 +209,7 @@ std::pair<std::vector<Sample>, std::vector<Sample>> hold_back(const std::vector<
   std::vector<bool> is_held_back(samples.size(), false);
   for (const auto& [label, members] : by_class) {
     const auto count = static_cast<int64_t>(members.size());
-    const auto held_back = std::min(count - 1, std::llround(share * static_cast<double>(count)));
+    const auto held_back = std::min(count - 1, std::lround(share * static_cast<double>(count)));
     const auto order = permutation(count, Random(seed, Stream::kSplit, 0, label));
     for (int64_t i = 0; i < held_back; ++i) is_held_back[members[order[i]]] = true;
   }

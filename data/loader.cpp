@@ -1,0 +1,294 @@
+#include "data/loader.h"
+
+#include <unistd.h>
+
+#include <algorithm>
+#include <atomic>
+#include <condition_variable>
+#include <deque>
+#include <exception>
+#include <fstream>
+#include <mutex>
+#include <thread>
+
+#include <fmt/format.h>
+#include <fmt/ranges.h>
+
+namespace glassnet {
+namespace {
+
+int thread_count(int asked_for) {
+  if (asked_for > 0) return asked_for;
+  return std::clamp(static_cast<int>(std::thread::hardware_concurrency()), 1, 4);
+}
+
+void check_options(const std::vector<Sample>& samples, const LoaderOptions& options) {
+  const auto check = [](bool holds, const char* expectation, auto got) {
+    require(holds, [&] { return fmt::format("[loader] expected {}, got {}", expectation, got); });
+  };
+  check(!samples.empty(), "at least one picture", samples.size());
+  check(options.image_size > 0, "an image size of at least 1", options.image_size);
+  check(options.batch_size > 0, "a batch size of at least 1", options.batch_size);
+  check(options.prefetch > 0, "at least one batch ahead", options.prefetch);
+  if (!options.augment) return;
+  const AugmentOptions& augment = *options.augment;
+  check(augment.shift >= 0 && augment.shift < 1, "a shift from 0 to below 1", augment.shift);
+  check(0 < augment.scale_low && augment.scale_low <= augment.scale_high && augment.scale_high <= 1,
+        "crops of a share of the area within (0, 1]",
+        fmt::format("{} to {}", augment.scale_low, augment.scale_high));
+  check(0 < augment.ratio_low && augment.ratio_low <= augment.ratio_high,
+        "crops of a positive ratio, the lower one first",
+        fmt::format("{} to {}", augment.ratio_low, augment.ratio_high));
+}
+
+}  // namespace
+
+size_t default_cache_bytes() {
+  auto memory = static_cast<uint64_t>(sysconf(_SC_PHYS_PAGES)) *
+                static_cast<uint64_t>(sysconf(_SC_PAGE_SIZE));
+  // In a container the limit is the control group's: version 2, then 1. "max" reads as no number.
+  for (const char* name :
+       {"/sys/fs/cgroup/memory.max", "/sys/fs/cgroup/memory/memory.limit_in_bytes"}) {
+    uint64_t limit = 0;
+    if (std::ifstream(name) >> limit) memory = std::min(memory, limit);
+  }
+  return std::min<uint64_t>(memory / 4, uint64_t{4} << 30);
+}
+
+// The caller opens batches, at most `prefetch` of them; workers take their rows one by one, the
+// earliest batch first; the caller takes the first batch once its last row is done.
+//
+// CONVENTION: mutex_ guards everything below it in the class, and what it points to, but for the
+// rows of an open batch's images: each belongs to the worker that took it.
+class Loader::Pipeline {
+ public:
+  Pipeline(std::vector<Sample> samples, const LoaderOptions& options)
+      : samples_(std::move(samples)), options_(options), cache_(samples_.size()) {
+    for (int i = 0; i < thread_count(options.threads); ++i) {
+      workers_.emplace_back([this](const std::stop_token& stop) { work(stop); });
+    }
+  }
+  ~Pipeline() {
+    for (std::jthread& worker : workers_) worker.request_stop();
+  }
+
+  const std::vector<Sample>& samples() const { return samples_; }
+  const LoaderOptions& options() const { return options_; }
+
+  int64_t batches() const {
+    const auto count = static_cast<int64_t>(samples_.size()), size = options_.batch_size;
+    return options_.drop_last && count >= size ? count / size : (count + size - 1) / size;
+  }
+  int64_t images() const {
+    return std::min(static_cast<int64_t>(samples_.size()), batches() * options_.batch_size);
+  }
+
+  void start_epoch(int64_t epoch, int64_t first_batch) {
+    require(epoch >= 0 && first_batch >= 0 && first_batch <= batches(), [&] {
+      return fmt::format("[loader] expected an epoch from 0 and a batch of 0 to {}, got {} and {}",
+                         batches(), epoch, first_batch);
+    });
+    const auto count = static_cast<int64_t>(samples_.size());
+    std::vector<int64_t> order;
+    if (options_.shuffle) {
+      order = permutation(count, Random(options_.seed, Stream::kShuffle, epoch, 0));
+    } else {
+      for (int64_t i = 0; i < count; ++i) order.push_back(i);
+    }
+    const std::lock_guard lock(mutex_);
+    open_.clear();
+    failure_ = nullptr;
+    order_ = std::move(order);
+    epoch_ = epoch;
+    next_to_open_ = first_batch;
+    open_batches();
+  }
+
+  std::optional<Batch> next() {
+    std::unique_lock lock(mutex_);
+    require(epoch_ >= 0, [] { return std::string("[loader] expected start_epoch before next"); });
+    if (failure_) std::rethrow_exception(failure_);
+    if (open_.empty()) return std::nullopt;
+    const std::shared_ptr<OpenBatch> first = open_.front();
+    batch_done_.wait(lock, [&] { return first->rows_done == first->rows(); });
+    if (first->failure) {
+      failure_ = first->failure;
+      open_.clear();
+      std::rethrow_exception(failure_);
+    }
+    open_.pop_front();
+    open_batches();
+    return std::move(first->batch);
+  }
+
+ private:
+  struct OpenBatch {
+    Batch batch;
+    int64_t epoch = 0;
+    int64_t rows_taken = 0, rows_done = 0;
+    // Of the first row that failed, so that timing does not choose the message.
+    std::exception_ptr failure;
+    int64_t failed_row = 0;
+
+    int64_t rows() const { return static_cast<int64_t>(batch.indices.size()); }
+  };
+
+  void open_batches() {
+    const int64_t size = options_.image_size;
+    while (static_cast<int>(open_.size()) < options_.prefetch && next_to_open_ < batches()) {
+      const int64_t begin = next_to_open_ * options_.batch_size;
+      const int64_t end = std::min(begin + options_.batch_size, images());
+      auto opened = std::make_shared<OpenBatch>();
+      opened->epoch = epoch_;
+      Batch& batch = opened->batch;
+      batch.indices.assign(order_.begin() + begin, order_.begin() + end);
+      batch.images = Tensor::empty({end - begin, size, size, 3});
+      batch.labels = Tensor::empty({end - begin}, DType::kInt64);
+      int64_t* label = batch.labels.data<int64_t>();
+      for (const int64_t index : batch.indices) *label++ = samples_[index].label;
+      open_.push_back(std::move(opened));
+      ++next_to_open_;
+    }
+    row_to_take_.notify_all();
+  }
+
+  std::shared_ptr<OpenBatch> batch_with_rows_to_take() {
+    for (const auto& batch : open_) {
+      if (batch->rows_taken < batch->rows()) return batch;
+    }
+    return nullptr;
+  }
+
+  void work(const std::stop_token& stop) {
+    std::unique_lock lock(mutex_);
+    for (;;) {
+      std::shared_ptr<OpenBatch> batch;
+      row_to_take_.wait(lock, stop, [&] { return (batch = batch_with_rows_to_take()) != nullptr; });
+      if (stop.stop_requested()) return;
+      const int64_t row = batch->rows_taken++;
+      const int64_t index = batch->batch.indices[row];
+      const int64_t row_values = batch->batch.images.numel() / batch->rows();
+      float* const out = batch->batch.images.data<float>() + row * row_values;
+      std::shared_ptr<const Image> image = cache_[index];
+
+      lock.unlock();
+      std::exception_ptr failure;
+      try {
+        if (image == nullptr) image = std::make_shared<const Image>(load(index));
+        fill(*image, batch->epoch, index, out);
+      } catch (...) {
+        failure = std::current_exception();
+      }
+      lock.lock();
+
+      if (!failure) keep(index, image);
+      if (failure && (!batch->failure || row < batch->failed_row)) {
+        batch->failure = failure;
+        batch->failed_row = row;
+      }
+      if (++batch->rows_done == batch->rows()) batch_done_.notify_one();
+    }
+  }
+
+  // What every variation of a picture starts from.
+  Image load(int64_t index) const {
+    const Image image = read_image(samples_[index].path);
+    const int size = options_.image_size;
+    if (!options_.augment) return fit_image(image, size, options_.fit);
+    return reduce_for_augment(image, size, options_.fit, *options_.augment);
+  }
+
+  void fill(const Image& image, int64_t epoch, int64_t index, float* out) const {
+    const auto write = [&](const Image& square) {
+      normalize(square.rgb.data(), static_cast<int64_t>(square.rgb.size()), options_.normalization,
+                out);
+    };
+    if (!options_.augment) return write(image);
+    write(augment(image, options_.image_size, *options_.augment,
+                  Random(options_.seed, Stream::kAugment, epoch, index)));
+  }
+
+  void keep(int64_t index, const std::shared_ptr<const Image>& image) {
+    const size_t bytes = image->rgb.size();
+    if (cache_[index] != nullptr || bytes > options_.cache_bytes - cached_bytes_) return;
+    cache_[index] = image;
+    cached_bytes_ += bytes;
+  }
+
+  const std::vector<Sample> samples_;
+  const LoaderOptions options_;
+
+  std::mutex mutex_;
+  std::condition_variable_any row_to_take_;
+  std::condition_variable batch_done_;
+  std::vector<int64_t> order_;
+  int64_t epoch_ = -1, next_to_open_ = 0;
+  std::deque<std::shared_ptr<OpenBatch>> open_;
+  std::exception_ptr failure_;
+  std::vector<std::shared_ptr<const Image>> cache_;
+  size_t cached_bytes_ = 0;
+  std::vector<std::jthread> workers_;  // last: they end before what they use
+};
+
+Loader::Loader(std::vector<Sample> samples, const LoaderOptions& options) {
+  check_options(samples, options);
+  pipeline_ = std::make_unique<Pipeline>(std::move(samples), options);
+}
+Loader::~Loader() = default;
+
+const std::vector<Sample>& Loader::samples() const {
+  return pipeline_->samples();
+}
+const LoaderOptions& Loader::options() const {
+  return pipeline_->options();
+}
+int64_t Loader::images() const {
+  return pipeline_->images();
+}
+int64_t Loader::batches() const {
+  return pipeline_->batches();
+}
+void Loader::start_epoch(int64_t epoch, int64_t first_batch) {
+  pipeline_->start_epoch(epoch, first_batch);
+}
+std::optional<Batch> Loader::next() {
+  return pipeline_->next();
+}
+
+void check_images(const std::vector<Sample>& samples, int threads) {
+  std::vector<std::string> failures(samples.size());
+  std::atomic<size_t> next = 0;
+  {
+    std::vector<std::jthread> workers;
+    for (int i = 0; i < thread_count(threads); ++i) {
+      workers.emplace_back([&] {
+        for (size_t s; (s = next++) < samples.size();) {
+          try {
+            read_image(samples[s].path);
+          } catch (const Error& error) {
+            failures[s] = error.what();
+          }
+        }
+      });
+    }
+  }
+  std::erase(failures, "");
+  if (failures.empty()) return;
+  constexpr size_t kShown = 5;
+  const size_t count = failures.size();
+  failures.resize(std::min(count, kShown));
+  throw Error(fmt::format("{} of {} pictures cannot be read: {}{}", count, samples.size(),
+                          fmt::join(failures, "; "), count > kShown ? "; …" : ""));
+}
+
+std::optional<std::pair<int, int>> common_image_size(const std::vector<Sample>& samples) {
+  std::optional<std::pair<int, int>> common;
+  for (const Sample& sample : samples) {
+    const auto size = read_image_size(sample.path);
+    if (common && *common != size) return std::nullopt;
+    common = size;
+  }
+  return common;
+}
+
+}  // namespace glassnet
