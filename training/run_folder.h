@@ -35,6 +35,19 @@ std::string to_json(const EpochMetrics& metrics);
 // Throws Error for what is not such a line.
 EpochMetrics parse_epoch_metrics(const std::string& line);
 
+// While one lives, no other process of this program trains in the folder. A kill lets go of it.
+class [[nodiscard]] RunLock {
+ public:
+  // Throws Error when another process holds it.
+  explicit RunLock(const std::filesystem::path& folder);
+  ~RunLock();
+  RunLock(const RunLock&) = delete;
+  RunLock& operator=(const RunLock&) = delete;
+
+ private:
+  int descriptor_ = -1;
+};
+
 // CONVENTION: names the files of one run; it keeps none of them open.
 class RunFolder {
  public:

@@ -1,0 +1,156 @@
+#include "training/run_folder.h"
+
+#include <fcntl.h>
+#include <sys/file.h>
+#include <unistd.h>
+
+#include <cerrno>
+#include <limits>
+#include <system_error>
+#include <utility>
+
+#include <fmt/format.h>
+#include <nlohmann/json.hpp>
+
+#include "kernels/error.h"
+#include "tensor/file.h"
+#include "training/durable_file.h"
+
+namespace glassnet {
+namespace {
+
+namespace fs = std::filesystem;
+using Json = nlohmann::ordered_json;
+
+// JSON knows no NaN: a number that is not one is null.
+double number(const Json& line, const char* key) {
+  const Json& value = line.at(key);
+  return value.is_null() ? std::numeric_limits<double>::quiet_NaN() : value.get<double>();
+}
+
+std::optional<double> optional_number(const Json& line, const char* key) {
+  if (!line.contains(key)) return std::nullopt;
+  return number(line, key);
+}
+
+}  // namespace
+
+std::string to_json(const EpochMetrics& metrics) {
+  Json line = {
+      {"epoch", metrics.epoch},
+      {"train_loss", metrics.train_loss},
+      {"train_accuracy", metrics.train_accuracy},
+      {"test_loss", metrics.test_loss},
+      {"test_accuracy", metrics.test_accuracy},
+  };
+  if (metrics.validation_loss) line["validation_loss"] = *metrics.validation_loss;
+  if (metrics.validation_accuracy) line["validation_accuracy"] = *metrics.validation_accuracy;
+  line["learning_rate"] = metrics.learning_rate;
+  line["images_per_second"] = metrics.images_per_second;
+  line["seconds"] = metrics.seconds;
+  line["best"] = metrics.best;
+  return line.dump();
+}
+
+EpochMetrics parse_epoch_metrics(const std::string& line) {
+  try {
+    const Json json = Json::parse(line);
+    return {.epoch = json.at("epoch").get<int64_t>(),
+            .train_loss = number(json, "train_loss"),
+            .train_accuracy = number(json, "train_accuracy"),
+            .test_loss = number(json, "test_loss"),
+            .test_accuracy = number(json, "test_accuracy"),
+            .validation_loss = optional_number(json, "validation_loss"),
+            .validation_accuracy = optional_number(json, "validation_accuracy"),
+            .learning_rate = number(json, "learning_rate"),
+            .images_per_second = number(json, "images_per_second"),
+            .seconds = number(json, "seconds"),
+            .best = json.at("best").get<bool>()};
+  } catch (const nlohmann::json::exception&) {
+    throw Error(fmt::format("expected the metrics of an epoch as a JSON object, got: {}",
+                            line.substr(0, 100)));
+  }
+}
+
+RunLock::RunLock(const fs::path& folder) {
+  descriptor_ = ::open(folder.c_str(), O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+  // Some network file systems know no locks; there the user takes care.
+  if (descriptor_ < 0 || ::flock(descriptor_, LOCK_EX | LOCK_NB) == 0 || errno != EWOULDBLOCK) {
+    return;
+  }
+  ::close(descriptor_);
+  throw Error(fmt::format("{}: another process is training this run; wait for its end or stop it",
+                          folder.string()));
+}
+
+RunLock::~RunLock() {
+  if (descriptor_ >= 0) ::close(descriptor_);
+}
+
+bool RunFolder::holds_run() const {
+  for (const fs::path& path : {config(), metrics(), last(), best()}) {
+    std::error_code ignored;
+    if (fs::exists(path, ignored)) return true;
+  }
+  return false;
+}
+
+void RunFolder::create() const {
+  if (holds_run()) {
+    throw UsageError(
+        fmt::format("{} already holds a run; add --resume to continue it or choose another --out",
+                    path_.string()));
+  }
+  std::error_code error;
+  fs::create_directories(path_, error);
+  require(fs::is_directory(path_), [&] {
+    return fmt::format("{}: the run's folder cannot be made: {}", path_.string(),
+                       error ? error.message() : "something else has its name");
+  });
+}
+
+void RunFolder::append_metrics(const EpochMetrics& metrics) const {
+  const std::string line = to_json(metrics) + "\n";
+  DurableFile file(this->metrics(), DurableFile::Mode::kCreate);
+  file.write_at(file.size(), line.data(), line.size());
+  file.sync();
+}
+
+std::vector<EpochMetrics> RunFolder::read_metrics() const {
+  std::vector<EpochMetrics> result;
+  std::error_code ignored;
+  if (!fs::exists(metrics(), ignored)) return result;
+  const std::string text = read_file(metrics());
+  size_t begin = 0;
+  for (size_t end; (end = text.find('\n', begin)) != std::string::npos; begin = end + 1) {
+    try {
+      result.push_back(parse_epoch_metrics(text.substr(begin, end - begin)));
+    } catch (const Error& error) {
+      throw Error(
+          fmt::format("{}: line {}: {}", metrics().string(), result.size() + 1, error.what()));
+    }
+  }
+  return result;
+}
+
+void RunFolder::cut_metrics(int64_t epochs) const {
+  std::error_code ignored;
+  if (!fs::exists(metrics(), ignored)) return;
+  std::string kept;
+  for (const EpochMetrics& line : read_metrics()) {
+    if (line.epoch <= epochs) kept += to_json(line) + "\n";
+  }
+  write_file_atomically(metrics(), kept);
+}
+
+void RunFolder::remove_temporary_files() const {
+  std::error_code ignored;
+  for (fs::directory_iterator it(path_, ignored), end; !ignored && it != end;
+       it.increment(ignored)) {
+    const std::string name = it->path().filename().string();
+    std::error_code failed;
+    if (name.starts_with(".glassnet-") && name.ends_with(".tmp")) fs::remove(it->path(), failed);
+  }
+}
+
+}  // namespace glassnet
