@@ -78,9 +78,14 @@ Rgb interpolate(std::span<const uint32_t> stops, float value) {
   return mix(unpack(stops[below]), unpack(stops[below + 1]), position - static_cast<float>(below));
 }
 
-// Three tents of height 1.5 over 3/4, 1/2 and 1/4, cut at 1.
+// Three tents of height 1.5 over 3/4, 1/2 and 1/4, cut at 1. Rounded to one of 256 entries first,
+// in units of 1/255, so that each is OpenCV's to the bit.
 Rgb jet(float value) {
-  const auto tent = [&](float centre) { return to_byte(1.5f - std::abs(4 * value - centre)); };
+  const int entry = static_cast<int>(std::lround(value * 255.f));
+  const auto tent = [&](int centre) {
+    const double height = 382.5 - std::abs(4 * entry - 255 * centre);
+    return static_cast<uint8_t>(std::nearbyint(std::clamp(height, 0.0, 255.0)));
+  };
   return {tent(3), tent(2), tent(1)};
 }
 

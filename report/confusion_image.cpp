@@ -30,7 +30,7 @@ constexpr int kSmallestNamed = 13;
 
 // A cell's side: comfortable for few classes, the picture of bearable size for many.
 int cell_side(int classes) {
-  return std::clamp(760 / classes, 3, 64);
+  return std::clamp(800 / classes, 3, 72);
 }
 
 double share(int64_t part, int64_t whole) {
@@ -38,7 +38,7 @@ double share(int64_t part, int64_t whole) {
 }
 
 std::string percent(int64_t part, int64_t whole) {
-  return whole > 0 ? fmt::format("{:.1f} %", 100 * share(part, whole)) : "–";
+  return whole > 0 ? fmt::format("{:.1f}", 100 * share(part, whole)) : "–";
 }
 
 void draw_centred(Image& image, double x, double y, const std::string& text, double size,
@@ -87,23 +87,27 @@ Image confusion_matrix_image(std::span<const std::string> classes, std::span<con
     name_width = std::max(name_width, text_width(names.back(), name_size));
   }
   if (!named) name_width = 0;
-  // Names above the columns lie flat when all fit, else they read upwards.
-  const bool flat = name_width <= cell - 6;
+  // Names above the columns lie flat when all fit without becoming much smaller, else they read
+  // upwards.
+  const double flat_size = std::min(name_size, name_size * (cell - 5) / std::max(name_width, 1.0));
+  const bool flat = flat_size >= 11;
 
   const std::string accuracy =
-      fmt::format("{} of {} images right ({})", correct, total, percent(correct, total));
+      fmt::format("{} of {} images right ({} %)", correct, total, percent(correct, total));
   const std::string legend = "blue: right, orange: wrong, darker with the share of the row";
   const int title_band = (title.empty() ? 0 : 34) + 34;
   const int names_band = !named ? 0 : kNameGap + (flat ? 12 : static_cast<int>(name_width));
-  const int axis_band = 24;
+  const int axis_band = 28;
   const int names_column =
       axis_band + (named ? kNameGap + static_cast<int>(std::ceil(name_width)) : 0);
   const int metrics = numbered ? 68 : 0;
   const int side = n * cell;
   const int left = kMargin + names_column;
   const int top = kMargin + title_band + axis_band + names_band;
+  constexpr double kWidestTitle = 800;
+  const std::string heading = fit_text(title, kTitleSize, kWidestTitle);
   const double text_needed =
-      std::max({text_width(title, kTitleSize), text_width(accuracy, kAxisSize),
+      std::max({text_width(heading, kTitleSize), text_width(accuracy, kAxisSize),
                 text_width(legend, kSmallSize)});
   const int width = std::max(left + side + metrics + kMargin,
                              2 * kMargin + static_cast<int>(std::ceil(text_needed)));
@@ -112,7 +116,7 @@ Image confusion_matrix_image(std::span<const std::string> classes, std::span<con
   Image image = filled(height, width, kWhite);
   int y = kMargin;
   if (!title.empty()) {
-    draw_text(image, kMargin, y + 16, title, kTitleSize, kInk);
+    draw_text(image, kMargin, y + 16, heading, kTitleSize, kInk);
     y += 34;
   }
   draw_text(image, kMargin, y + 10, accuracy, kAxisSize, kInk);
@@ -129,7 +133,7 @@ Image confusion_matrix_image(std::span<const std::string> classes, std::span<con
                 middle + font_metrics(name_size).cap_height / 2, names[t], name_size, kInk);
       const double column = left + (t + 0.5) * cell;
       if (flat) {
-        draw_centred(image, column, top - kNameGap - 5, names[t], name_size, kInk);
+        draw_centred(image, column, top - kNameGap - 4, names[t], flat_size, kInk);
       } else {
         draw_text_upwards(image, column + font_metrics(name_size).cap_height / 2, top - kNameGap,
                           names[t], name_size, kInk);
@@ -163,10 +167,10 @@ Image confusion_matrix_image(std::span<const std::string> classes, std::span<con
     }
   }
   if (numbered) {
-    draw_text(image, left + side + metrics - text_width("recall", kSmallSize), top - kNameGap,
-              "recall", kSmallSize, kFaint);
-    draw_text(image, left - kNameGap - text_width("precision", kSmallSize), top + side + 18,
-              "precision", kSmallSize, kFaint);
+    draw_text(image, left + side + metrics - text_width("recall %", kSmallSize), top - kNameGap,
+              "recall %", kSmallSize, kFaint);
+    draw_text(image, left - kNameGap - text_width("precision %", kSmallSize), top + side + 18,
+              "precision %", kSmallSize, kFaint);
   }
   draw_text(image, kMargin, height - kMargin, legend, kSmallSize, kFaint);
   return image;

@@ -28,8 +28,9 @@ constexpr int kGap = 14;        // between columns
 constexpr int kRowGap = 26;     // between rows
 constexpr int kTitleBand = 34;  // heights of lines, their space included
 constexpr int kSubtitleBand = 22;
-constexpr int kHeadingBand = 24;
+constexpr int kHeadingBand = 29;
 constexpr int kHeadlineBand = 30;
+constexpr int kCaptionBand = 19;  // where the caption has a line of its own
 constexpr int kBarBand = 44;
 constexpr int kBarHeight = 9;
 constexpr int kNoteBand = 30;
@@ -103,26 +104,41 @@ void draw_headings(Image& image, int y, const std::vector<std::string>& titles,
     draw_text(image, layout.column_x(column), centred_baseline(y + 7, kHeadingSize),
               fit_text(titles[column], kHeadingSize, layout.side), kHeadingSize, kFaint);
   }
-  fill_rectangle(image, y + kHeadingBand - 5, kMargin, 1, layout.content_width(), kRule);
+  fill_rectangle(image, y + 19, kMargin, 1, layout.content_width(), kRule);
 }
 
-void draw_headline(Image& image, int y, const SheetRow& row, const Layout& layout) {
+// Where a row's headline begins, its mark left of it.
+double headline_x(const SheetRow& row) {
+  return kMargin + (row.correct ? 2 * kMarkRadius + 8 : 0);
+}
+
+// Headline and caption share a line where both fit; neither is cut for the other's sake.
+bool caption_beside(const SheetRow& row, const Layout& layout) {
+  constexpr double kApart = 20;
+  const double needed =
+      text_width(row.headline, kHeadlineSize) + kApart + text_width(row.caption, kSmallSize);
+  return row.caption.empty() || headline_x(row) + needed <= layout.width - kMargin;
+}
+
+int header_height(const SheetRow& row, const Layout& layout) {
+  return kHeadlineBand + (caption_beside(row, layout) ? 0 : kCaptionBand);
+}
+
+void draw_header(Image& image, int y, const SheetRow& row, const Layout& layout) {
   const double middle = y + kHeadlineBand / 2.0 - 2;
-  double x = kMargin;
-  if (row.correct) {
-    draw_mark(image, middle, x + kMarkRadius, *row.correct);
-    x += 2 * kMarkRadius + 8;
+  const double x = headline_x(row);
+  const double room = layout.width - kMargin - x;
+  if (row.correct) draw_mark(image, middle, kMargin + kMarkRadius, *row.correct);
+  draw_text(image, x, centred_baseline(middle, kHeadlineSize),
+            fit_text(row.headline, kHeadlineSize, room), kHeadlineSize, kInk);
+  const std::string caption = fit_text(row.caption, kSmallSize, room, Cut::kMiddle);
+  if (caption_beside(row, layout)) {
+    draw_text(image, layout.width - kMargin - text_width(caption, kSmallSize),
+              centred_baseline(middle, kSmallSize), caption, kSmallSize, kFaint);
+  } else {
+    draw_text(image, x, centred_baseline(middle + kCaptionBand, kSmallSize), caption, kSmallSize,
+              kFaint);
   }
-  // What was predicted comes first; the file's name has what is left, but never less than a third.
-  const double room = kMargin + layout.content_width() - x;
-  const double caption_width = text_width(row.caption, kSmallSize);
-  const double reserved = caption_width > 0 ? std::min(caption_width, room / 3) + 16 : 0;
-  const std::string headline = fit_text(row.headline, kHeadlineSize, room - reserved);
-  draw_text(image, x, centred_baseline(middle, kHeadlineSize), headline, kHeadlineSize, kInk);
-  const double left = room - text_width(headline, kHeadlineSize) - 16;
-  const std::string caption = fit_text(row.caption, kSmallSize, left, Cut::kMiddle);
-  draw_text(image, layout.width - kMargin - text_width(caption, kSmallSize),
-            centred_baseline(middle, kSmallSize), caption, kSmallSize, kFaint);
 }
 
 void draw_picture(Image& image, int y, int column, int band, const Image& picture,
@@ -176,8 +192,8 @@ Image sheet(std::span<const SheetRow> rows, const SheetOptions& options) {
   if (!options.title.empty() || !options.subtitle.empty()) height += kGap;
   for (size_t i = 0; i < rows.size(); ++i) {
     if (has_headings(i)) height += kHeadingBand;
-    height +=
-        kHeadlineBand + pictures_height(rows[i], layout) + (i + 1 < rows.size() ? kRowGap : 0);
+    height += header_height(rows[i], layout) + pictures_height(rows[i], layout) +
+              (i + 1 < rows.size() ? kRowGap : 0);
   }
   if (has_bars) height += kBarBand;
   if (!options.note.empty()) height += kNoteBand;
@@ -209,8 +225,8 @@ Image sheet(std::span<const SheetRow> rows, const SheetOptions& options) {
       draw_headings(image, y, titles_of(row, options), layout);
       y += kHeadingBand;
     }
-    draw_headline(image, y, row, layout);
-    y += kHeadlineBand;
+    draw_header(image, y, row, layout);
+    y += header_height(row, layout);
     const int band = pictures_height(row, layout);
     draw_picture(image, y, 0, band, row.input, layout);
     for (size_t j = 0; j < row.panels.size(); ++j) {

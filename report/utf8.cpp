@@ -84,7 +84,7 @@ int display_width(std::string_view text) {
   return width;
 }
 
-std::string fit_columns(std::string_view text, int columns) {
+std::string fit_columns(std::string_view text, int columns, std::string_view ellipsis) {
   if (columns <= 0) return "";
   // The end of the longest prefix that leaves a column for the ellipsis.
   size_t kept = 0;
@@ -92,7 +92,7 @@ std::string fit_columns(std::string_view text, int columns) {
   std::string_view rest = text;
   while (!rest.empty()) {
     width += column_width(take_code_point(rest));
-    if (width > columns) return std::string(text.substr(0, kept)) + "…";
+    if (width > columns) return std::string(text.substr(0, kept)).append(ellipsis);
     if (width <= columns - 1) kept = text.size() - rest.size();
   }
   return std::string(text);

@@ -19,8 +19,9 @@ char32_t take_code_point(std::string_view& text);
 int column_width(char32_t code_point);
 int display_width(std::string_view text);
 
-// `text` cut to at most `columns`, the last of them an ellipsis when something is lost.
-std::string fit_columns(std::string_view text, int columns);
+// `text` cut to at most `columns`, the last of them the ellipsis (one column) when something is
+// lost.
+std::string fit_columns(std::string_view text, int columns, std::string_view ellipsis = "…");
 
 // `text` without what would move the cursor or change a terminal's state: control characters (C0,
 // DEL, C1) and invalid bytes become kReplacement.
