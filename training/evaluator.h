@@ -29,7 +29,7 @@ struct EvaluateOptions {
 };
 
 // In evaluation mode and without recording; the model's mode is restored, also by an exception.
-// `images` must go over the dataset in order, without augmentation.
+// `images` must go over every image, in any order, without variations.
 Evaluation evaluate(Module& model, Loader& images, const EvaluateOptions& options = {});
 
 // What logits say: fills everything in an Evaluation but `seconds`. logits float32

@@ -95,12 +95,15 @@ bool RunFolder::holds_run() const {
   return false;
 }
 
+void RunFolder::refuse_if_taken() const {
+  if (!holds_run()) return;
+  throw UsageError(
+      fmt::format("{} already holds a run; add --resume to continue it or choose another --out",
+                  path_.string()));
+}
+
 void RunFolder::create() const {
-  if (holds_run()) {
-    throw UsageError(
-        fmt::format("{} already holds a run; add --resume to continue it or choose another --out",
-                    path_.string()));
-  }
+  refuse_if_taken();
   std::error_code error;
   fs::create_directories(path_, error);
   require(fs::is_directory(path_), [&] {

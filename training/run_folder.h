@@ -61,7 +61,9 @@ class RunFolder {
 
   // Whether a run was started here.
   bool holds_run() const;
-  // Makes the folder for a new run. Throws UsageError when it already holds one.
+  // Throws UsageError when it does.
+  void refuse_if_taken() const;
+  // Makes the folder for a new run, when it is not taken.
   void create() const;
 
   // Appends a line and fsyncs.

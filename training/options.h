@@ -1,0 +1,92 @@
+// Everything that decides what a training does, and how it is kept in a run's config.json.
+#pragma once
+
+#include <cstdint>
+#include <filesystem>
+#include <functional>
+#include <memory>
+#include <optional>
+#include <set>
+#include <string>
+#include <vector>
+
+#include "data/image.h"
+#include "data/loader.h"
+#include "models/resnet.h"
+#include "training/optimizer.h"
+#include "training/schedule.h"
+
+namespace glassnet {
+
+struct TrainOptions {
+  std::filesystem::path data;  // train/ and test/ (or val/ …), a folder a class
+  std::filesystem::path out;   // the run's folder, made if need be
+  bool resume = false;         // go on with the run in `out`
+
+  std::string model = "resnet18";
+  std::filesystem::path pretrained;  // weights to start from; its last layer only if it fits
+  bool zero_init_residual = false;
+
+  int64_t epochs = 50;
+  int64_t batch_size = 64;
+  // 0: the images' own shorter side when all share one size and it is at most 224, else 224.
+  int image_size = 0;
+  Fit fit = Fit::kCrop;
+  double validation_split = 0;  // share of the training images, by class, held back: 0 … 0.9
+
+  std::string optimizer = "sgd";        // "sgd", "adam", "adamw"
+  std::optional<double> learning_rate;  // unset: 0.05 with sgd, 0.001 with adam and adamw
+  std::optional<double> weight_decay;   // unset: 5e-4 with sgd, 0 with adam, 0.01 with adamw
+  Decay decay = Decay::kAll;
+  double momentum = 0.9;
+  bool nesterov = true;
+  double clip_norm = 0;  // limit of the gradients' norm; 0: none
+  double label_smoothing = 0.05;
+
+  ScheduleKind schedule = ScheduleKind::kOneCycle;
+  double warmup_epochs = 0;  // constant, step and cosine
+  int64_t step_epochs = 20;  // epochs between drops by 10; step
+
+  AugmentOptions augment;  // of training images: flips and shifted crops
+
+  uint64_t seed = 0;
+  std::string device = "auto";     // "auto", "cpu", "cuda"
+  std::string precision = "auto";  // "auto", "fp32", "bf16", "fp16"
+  int threads = 0;                 // that compute; 0: all cores
+  int loader_threads = 0;          // that decode; 0: the loader's choice
+  // Of decoded images kept in memory, those of training and evaluation together.
+  int64_t cache_bytes = static_cast<int64_t>(default_cache_bytes());
+
+  // Options that the user named, by their key in config.json ("batch_size"). A resumed run keeps
+  // the options it was started with: one that is named here, or is not the default, and differs
+  // from the run's is a UsageError. `epochs` may change where the schedule does not depend on their
+  // number (constant, step). What the numbers do not hang on may always change: data (the same
+  // images elsewhere), threads, loader_threads, cache_bytes; another number of computing threads
+  // may round sums differently in the last bit.
+  std::set<std::string> given;
+
+  // How the model is made; empty: make_model.
+  std::function<std::unique_ptr<Module>(const std::string& name, const ModelOptions&)> factory;
+};
+
+// Throws UsageError, a sentence that names the option, for values that make no sense.
+void validate(const TrainOptions& options);
+
+// config.json: the options with nothing left open, and what the run was started on.
+struct RunConfig {
+  TrainOptions options;
+  std::vector<std::string> classes;
+  int64_t train_images = 0, validation_images = 0, test_images = 0;
+  uint64_t image_list = 0;      // a hash of the names and classes of all images
+  Normalization normalization;  // of the network's input
+  int64_t parameters = 0;
+};
+void save_config(const std::filesystem::path& path, const RunConfig& config);
+// Throws Error, naming the file, for what save_config does not write.
+RunConfig load_config(const std::filesystem::path& path);
+
+// The options of a run that is resumed: the run's own, with those of `asked` that may change.
+// Throws UsageError, naming the option, where `asked` wants something else.
+TrainOptions resumed_options(const TrainOptions& asked, const TrainOptions& run);
+
+}  // namespace glassnet

@@ -1,0 +1,509 @@
+#include "training/trainer.h"
+
+#include <omp.h>
+
+#include <chrono>
+#include <cmath>
+#include <optional>
+#include <utility>
+
+#include <fmt/format.h>
+
+#include "data/folder.h"
+#include "kernels/error.h"
+#include "models/weights.h"
+#include "tensor/math.h"
+#include "training/checkpoint.h"
+#include "training/evaluator.h"
+#include "training/prediction_log.h"
+
+namespace glassnet {
+namespace {
+
+namespace fs = std::filesystem;
+using Clock = std::chrono::steady_clock;
+
+constexpr int kUsualImageSize = 224;
+constexpr int kSmallestImageSize = 32;  // that leaves a ResNet's last stage a pixel
+
+double seconds_since(Clock::time_point start) {
+  return std::chrono::duration<double>(Clock::now() - start).count();
+}
+
+// The number of threads that compute, for as long as it lives.
+class ComputeThreads {
+ public:
+  explicit ComputeThreads(int threads) : before_(omp_get_max_threads()) {
+    if (threads > 0) omp_set_num_threads(threads);
+  }
+  ~ComputeThreads() { omp_set_num_threads(before_); }
+  ComputeThreads(const ComputeThreads&) = delete;
+  ComputeThreads& operator=(const ComputeThreads&) = delete;
+
+ private:
+  int before_;
+};
+
+// --- before the first step -----------------------------------------------------------------------
+
+struct Samples {
+  std::vector<Sample> train, validation, test;
+};
+
+// The FNV-1a hash of every image's name and class, to notice another data set at a resume.
+uint64_t hash_of(const DataSet& data) {
+  uint64_t hash = 0xcbf29ce484222325;
+  const auto mix = [&](std::string_view text) {
+    for (const char letter : text) hash = (hash ^ static_cast<uint8_t>(letter)) * 0x100000001b3;
+  };
+  for (const auto* split : {&data.train, &data.test}) {
+    for (const Sample& sample : *split) mix(fmt::format("{}\t{}\n", sample.id, sample.label));
+    mix("\n");
+  }
+  return hash;
+}
+
+Samples split_samples(const DataSet& data, const TrainOptions& options) {
+  Samples samples{.train = data.train, .test = data.test};
+  if (options.validation_split > 0) {
+    std::tie(samples.train, samples.validation) =
+        hold_back(data.train, options.validation_split, options.seed);
+    if (samples.validation.empty()) {
+      throw UsageError(fmt::format("--validation-split {} holds back none of {} training images",
+                                   options.validation_split, data.train.size()));
+    }
+  }
+  require(samples.train.size() >= 2, [&] {
+    return fmt::format("{}: expected at least two training images, found {}", options.data.string(),
+                       samples.train.size());
+  });
+  return samples;
+}
+
+struct ImageSize {
+  int size;
+  std::string reason;
+};
+
+ImageSize choose_image_size(const DataSet& data, int asked) {
+  if (asked != 0) return {asked, "as asked for"};
+  std::vector<Sample> all = data.train;
+  all.insert(all.end(), data.test.begin(), data.test.end());
+  const auto common = common_image_size(all);
+  if (!common) return {kUsualImageSize, "the images differ in size"};
+  const auto [height, width] = *common;
+  const int shorter = std::min(height, width);
+  const std::string all_are = fmt::format("all images are {} x {}", width, height);
+  if (shorter > kUsualImageSize) return {kUsualImageSize, all_are};
+  return {std::max(shorter, kSmallestImageSize), all_are};
+}
+
+// What was left open, decided.
+TrainOptions resolved(TrainOptions options, int image_size) {
+  const bool sgd = options.optimizer == "sgd";
+  options.image_size = image_size;
+  if (!options.learning_rate) options.learning_rate = sgd ? 0.05 : 0.001;
+  if (!options.weight_decay) {
+    options.weight_decay = sgd ? 5e-4 : options.optimizer == "adamw" ? 0.01 : 0.0;
+  }
+  options.device = "cpu";
+  options.precision = "fp32";
+  options.data = fs::absolute(options.data).lexically_normal();
+  if (!options.pretrained.empty()) {
+    options.pretrained = fs::absolute(options.pretrained).lexically_normal();
+  }
+  return options;
+}
+
+std::unique_ptr<Optimizer> make_optimizer(const TrainOptions& options, const Module& model) {
+  if (options.optimizer == "sgd") {
+    return make_sgd(model.named_parameters(), {.momentum = options.momentum,
+                                               .nesterov = options.nesterov && options.momentum > 0,
+                                               .weight_decay = *options.weight_decay,
+                                               .decay = options.decay});
+  }
+  return make_adam(model.named_parameters(), {.weight_decay = *options.weight_decay,
+                                              .decoupled = options.optimizer == "adamw",
+                                              .decay = options.decay});
+}
+
+Schedule make_schedule(const TrainOptions& options, int64_t steps_per_epoch) {
+  return {.kind = options.schedule,
+          .peak = *options.learning_rate,
+          .warmup = std::llround(options.warmup_epochs * static_cast<double>(steps_per_epoch)),
+          .step_every = options.step_epochs * steps_per_epoch};
+}
+
+// Copies trained weights in; a last layer for another number of classes keeps its fresh ones.
+void copy_pretrained(const LoadedModel& trained, const fs::path& path, Module& model) {
+  StateDict from = trained.model->state_dict();
+  for (const NamedTensor& own : model.state_dict()) {
+    if (!own.name.starts_with("fc.")) continue;
+    for (NamedTensor& entry : from) {
+      if (entry.name == own.name && entry.tensor.shape() != own.tensor.shape()) {
+        entry.tensor = own.tensor;
+      }
+    }
+  }
+  try {
+    model.load_state_dict(from);
+  } catch (const Error& error) {
+    throw Error(fmt::format("{}: {}", path.string(), error.what()));
+  }
+}
+
+// A share of the cache in proportion to the images.
+size_t cache_share(const TrainOptions& options, const Samples& samples, size_t images) {
+  const size_t all = samples.train.size() + samples.validation.size() + samples.test.size();
+  const double share = static_cast<double>(images) / static_cast<double>(all);
+  return static_cast<size_t>(static_cast<double>(options.cache_bytes) * share);
+}
+
+LoaderOptions loader_options(const RunConfig& config, const Samples& samples, size_t images) {
+  const TrainOptions& options = config.options;
+  return {.image_size = options.image_size,
+          .fit = options.fit,
+          .normalization = config.normalization,
+          .batch_size = options.batch_size,
+          .seed = options.seed,
+          .threads = options.loader_threads,
+          .cache_bytes = cache_share(options, samples, images)};
+}
+
+std::unique_ptr<Loader> training_loader(const RunConfig& config, const Samples& samples) {
+  LoaderOptions options = loader_options(config, samples, samples.train.size());
+  options.augment = config.options.augment;
+  options.shuffle = true;
+  options.drop_last = static_cast<int64_t>(samples.train.size()) % options.batch_size == 1;
+  return std::make_unique<Loader>(samples.train, options);
+}
+
+std::unique_ptr<Loader> evaluation_loader(const RunConfig& config, const Samples& samples,
+                                          const std::vector<Sample>& split) {
+  if (split.empty()) return nullptr;
+  return std::make_unique<Loader>(split, loader_options(config, samples, split.size()));
+}
+
+// --- the run -------------------------------------------------------------------------------------
+
+// Higher accuracy, then lower loss; a loss that is no number is the worst.
+bool is_better(const Evaluation& evaluation, const Progress& progress) {
+  if (progress.best_epoch == 0) return true;
+  if (evaluation.accuracy != progress.best_accuracy) {
+    return evaluation.accuracy > progress.best_accuracy;
+  }
+  return evaluation.loss < progress.best_loss ||
+         (std::isnan(progress.best_loss) && !std::isnan(evaluation.loss));
+}
+
+// CONVENTION: made in one piece from options, new or resumed; `go` runs it once.
+class Run {
+ public:
+  Run(const TrainOptions& asked, const TrainObserver& observer)
+      : observer_(observer),
+        folder_(asked.out),
+        options_(options_of(asked, folder_)),
+        compute_threads_(options_.threads) {
+    data_ = read_data_set(options_.data);
+    samples_ = split_samples(data_, options_);
+    if (asked.resume) {
+      lock_.emplace(folder_.path());
+      check_same_data();
+    } else {
+      configure();
+    }
+    make_network();
+    if (asked.resume) {
+      open();
+    } else {
+      create();
+    }
+  }
+
+  TrainResult go() {
+    announce();
+    while (progress_.epochs_done < options_.epochs) {
+      const bool stopped = !train_epoch();
+      if (stopped) {
+        save_checkpoint(folder_, *model_, card_, *optimizer_, progress_);
+        return result(false);
+      }
+      finish_epoch();
+      if (stop_requested() && progress_.epochs_done < options_.epochs) return result(false);
+    }
+    return result(true);
+  }
+
+ private:
+  // The run's own options where there is a run to resume.
+  TrainOptions options_of(const TrainOptions& asked, const RunFolder& folder) {
+    validate(asked);
+    if (!asked.resume) {
+      folder.refuse_if_taken();
+      return asked;
+    }
+    std::error_code ignored;
+    if (!fs::exists(folder.config(), ignored)) {
+      throw UsageError(fmt::format("{} holds no run to continue; leave --resume out to start one",
+                                   folder.path().string()));
+    }
+    config_ = load_config(folder.config());
+    const TrainOptions options = resumed_options(asked, config_.options);
+    validate(options);
+    return options;
+  }
+
+  void check_same_data() {
+    config_.options = options_;
+    image_size_reason_ = "as the run was started";
+    const bool same = data_.classes == config_.classes && hash_of(data_) == config_.image_list;
+    require(same, [&] {
+      return fmt::format(
+          "{}: its images or classes are not those that the run in {} was started with",
+          options_.data.string(), folder_.path().string());
+    });
+  }
+
+  void configure() {
+    const ImageSize image_size = choose_image_size(data_, options_.image_size);
+    image_size_reason_ = image_size.reason;
+    options_ = resolved(options_, image_size.size);
+    if (!options_.pretrained.empty()) {
+      pretrained_ = load_model(options_.pretrained, {.model = options_.model});
+      config_.normalization = {.mean = pretrained_->card.mean, .stddev = pretrained_->card.std};
+    }
+    config_.options = options_;
+    config_.classes = data_.classes;
+    config_.train_images = static_cast<int64_t>(samples_.train.size());
+    config_.validation_images = static_cast<int64_t>(samples_.validation.size());
+    config_.test_images = static_cast<int64_t>(samples_.test.size());
+    config_.image_list = hash_of(data_);
+
+    std::vector<Sample> all = data_.train;
+    all.insert(all.end(), data_.test.begin(), data_.test.end());
+    check_images(all, options_.loader_threads);
+  }
+
+  void make_network() {
+    const ModelOptions model = {.classes = static_cast<int64_t>(config_.classes.size()),
+                                .zero_init_residual = options_.zero_init_residual};
+    model_ = options_.factory ? options_.factory(options_.model, model)
+                              : make_model(options_.model, model);
+    initialise(*model_, options_.seed);
+    std::error_code ignored;
+    if (!options_.pretrained.empty() && !fs::exists(folder_.last(), ignored)) {
+      if (!pretrained_) pretrained_ = load_model(options_.pretrained, {.model = options_.model});
+      copy_pretrained(*pretrained_, options_.pretrained, *model_);
+    }
+    pretrained_.reset();
+    model_->train();
+    config_.parameters = model_->parameter_count();
+    card_ = {.model = options_.model,
+             .classes = config_.classes,
+             .image_size = options_.image_size,
+             .fit = name_of(options_.fit),
+             .mean = config_.normalization.mean,
+             .std = config_.normalization.stddev};
+
+    optimizer_ = make_optimizer(options_, *model_);
+    parameters_ = model_->named_parameters();
+    train_ = training_loader(config_, samples_);
+    validation_ = evaluation_loader(config_, samples_, samples_.validation);
+    test_ = evaluation_loader(config_, samples_, samples_.test);
+    schedule_ = make_schedule(options_, train_->batches());
+  }
+
+  // The configuration comes last: with it, the folder holds a run.
+  void create() {
+    folder_.create();
+    lock_.emplace(folder_.path());
+    PredictionLogHeader header{.classes = data_.classes, .split = data_.test_split};
+    for (const Sample& sample : samples_.test) header.images.push_back({sample.id, sample.label});
+    log_ = PredictionLog::create(folder_.path(), header);
+    save_config(folder_.config(), config_);
+  }
+
+  // Everything goes back to where the checkpoint was made.
+  void open() {
+    folder_.remove_temporary_files();
+    progress_ = load_checkpoint(folder_, *model_, *optimizer_);
+    log_ = PredictionLog::resume(folder_.path(), progress_.epochs_done);
+    folder_.cut_metrics(progress_.epochs_done);
+    // A kill between the checkpoint and the best weights, which are then the same.
+    const bool last_is_best = progress_.best_epoch == progress_.epochs_done;
+    if (last_is_best && progress_.epochs_done > 0 && progress_.steps_done == 0) {
+      save_best(folder_, *model_, card_, progress_);
+    }
+    save_config(folder_.config(), config_);
+  }
+
+  void announce() const {
+    if (!observer_.begin) return;
+    observer_.begin({.options = options_,
+                     .classes = config_.classes,
+                     .train_images = config_.train_images,
+                     .validation_images = config_.validation_images,
+                     .test_images = config_.test_images,
+                     .image_size_reason = image_size_reason_,
+                     .warnings = data_.warnings,
+                     .device = options_.device,
+                     .parameters = config_.parameters,
+                     .steps_per_epoch = train_->batches(),
+                     .epochs_done = progress_.epochs_done,
+                     .steps_done = progress_.steps_done,
+                     .selected_by = selected_by()});
+  }
+
+  // The rest of the epoch that is under way; false when asked to stop.
+  bool train_epoch() {
+    if (progress_.steps_done == train_->batches()) return true;
+    train_->start_epoch(progress_.epochs_done, progress_.steps_done);
+    auto before = Clock::now();
+    while (const std::optional<Batch> batch = train_->next()) {
+      StepInfo info = train_step(*batch);
+      progress_.seconds += seconds_since(std::exchange(before, Clock::now()));
+      info.images_per_second = static_cast<double>(progress_.images) / progress_.seconds;
+      if (observer_.step) observer_.step(info);
+      if (stop_requested()) return false;
+    }
+    return true;
+  }
+
+  StepInfo train_step(const Batch& batch) {
+    const int64_t steps = train_->batches();
+    StepInfo info{.epoch = progress_.epochs_done + 1,
+                  .step = progress_.steps_done + 1,
+                  .steps_per_epoch = steps};
+    info.learning_rate = learning_rate(
+        schedule_, progress_.epochs_done * steps + progress_.steps_done, options_.epochs * steps);
+    const auto images = static_cast<int64_t>(batch.indices.size());
+    int64_t correct = 0;
+    {
+      const Variable logits = (*model_)(Variable(batch.images));
+      const Variable loss =
+          cross_entropy(logits, batch.labels, {.label_smoothing = options_.label_smoothing});
+      info.loss = loss.value().item();
+      require_finite("loss", info.loss, info);
+      const std::vector<int64_t> predicted = argmax_last(logits.value());
+      const int64_t* const labels = batch.labels.data<int64_t>();
+      for (int64_t i = 0; i < images; ++i) correct += predicted[i] == labels[i];
+      backward(loss);
+    }  // and with it the graph
+    info.gradient_norm = options_.clip_norm > 0 ? clip_gradients(parameters_, options_.clip_norm)
+                                                : gradient_norm(parameters_);
+    require_finite("gradient", info.gradient_norm, info);
+    optimizer_->step(info.learning_rate);
+    model_->clear_grads();
+
+    ++progress_.steps_done;
+    progress_.images += images;
+    progress_.correct += correct;
+    progress_.loss_sum += info.loss * static_cast<double>(images);
+    info.epoch_loss = progress_.loss_sum / static_cast<double>(progress_.images);
+    info.epoch_accuracy =
+        static_cast<double>(progress_.correct) / static_cast<double>(progress_.images);
+    return info;
+  }
+
+  // Comes before the update, so that no weight is spoilt.
+  void require_finite(const char* what, double value, const StepInfo& info) const {
+    require(std::isfinite(value), [&] {
+      return fmt::format(
+          "the {} is {} at step {} of epoch {} (learning rate {:.3g}); try a lower --lr, or "
+          "--clip-norm 1; the last checkpoint in {} is good",
+          what, value, info.step, info.epoch, info.learning_rate, folder_.path().string());
+    });
+  }
+
+  // Evaluation, logs and checkpoint. The logs come first: a resume cuts them back to the
+  // checkpoint.
+  void finish_epoch() {
+    const auto start = Clock::now();
+    std::optional<Evaluation> validation;
+    if (validation_) validation = evaluate_split("validation", *validation_);
+    const Evaluation test = evaluate_split("test", *test_);
+    const Evaluation& selecting = validation ? *validation : test;
+
+    const auto images = static_cast<double>(progress_.images);
+    const int64_t steps = train_->batches();
+    EpochMetrics metrics{
+        .epoch = progress_.epochs_done + 1,
+        .train_loss = progress_.loss_sum / images,
+        .train_accuracy = static_cast<double>(progress_.correct) / images,
+        .test_loss = test.loss,
+        .test_accuracy = test.accuracy,
+        .learning_rate = learning_rate(schedule_, (progress_.epochs_done + 1) * steps - 1,
+                                       options_.epochs * steps),
+        .images_per_second = images / progress_.seconds,
+        .seconds = progress_.seconds + seconds_since(start),
+        .best = is_better(selecting, progress_)};
+    if (validation) {
+      metrics.validation_loss = validation->loss;
+      metrics.validation_accuracy = validation->accuracy;
+    }
+    log_->append(test.predicted, test.probability, test.true_probability);
+    folder_.append_metrics(metrics);
+
+    Progress next{.epochs_done = metrics.epoch,
+                  .best_epoch = progress_.best_epoch,
+                  .best_accuracy = progress_.best_accuracy,
+                  .best_loss = progress_.best_loss};
+    if (metrics.best) {
+      next.best_epoch = metrics.epoch;
+      next.best_accuracy = selecting.accuracy;
+      next.best_loss = selecting.loss;
+    }
+    progress_ = next;
+    save_checkpoint(folder_, *model_, card_, *optimizer_, progress_);
+    if (metrics.best) save_best(folder_, *model_, card_, progress_);
+    if (observer_.epoch) observer_.epoch(metrics);
+  }
+
+  Evaluation evaluate_split(const char* name, Loader& images) {
+    return evaluate(*model_, images, {.progress = [&](int64_t done, int64_t total) {
+      if (observer_.evaluating) observer_.evaluating(name, done, total);
+    }});
+  }
+
+  bool stop_requested() const { return observer_.stop_requested && observer_.stop_requested(); }
+
+  const char* selected_by() const { return validation_ ? "validation" : "test"; }
+
+  TrainResult result(bool finished) const {
+    return {.finished = finished,
+            .epochs_done = progress_.epochs_done,
+            .best_epoch = progress_.best_epoch,
+            .best_accuracy = progress_.best_accuracy,
+            .best_loss = progress_.best_loss,
+            .selected_by = selected_by(),
+            .epochs = folder_.read_metrics()};
+  }
+
+  const TrainObserver& observer_;
+  RunFolder folder_;
+  RunConfig config_;
+  TrainOptions options_;
+  ComputeThreads compute_threads_;
+  std::optional<RunLock> lock_;
+  std::string image_size_reason_;
+
+  DataSet data_;
+  Samples samples_;
+  std::optional<LoadedModel> pretrained_;
+  std::unique_ptr<Module> model_;
+  ModelCard card_;
+  std::vector<NamedVariable> parameters_;
+  std::unique_ptr<Optimizer> optimizer_;
+  Schedule schedule_;
+  std::unique_ptr<Loader> train_, validation_, test_;
+  std::optional<PredictionLog> log_;
+  Progress progress_;
+};
+
+}  // namespace
+
+TrainResult train(const TrainOptions& options, const TrainObserver& observer) {
+  return Run(options, observer).go();
+}
+
+}  // namespace glassnet
