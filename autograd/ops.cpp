@@ -18,7 +18,9 @@
 namespace glassnet {
 namespace {
 
-Tensor empty_like(const Tensor& x) { return Tensor::empty(x.shape(), x.dtype(), x.device()); }
+Tensor empty_like(const Tensor& x) {
+  return Tensor::empty(x.shape(), x.dtype(), x.device());
+}
 Tensor empty_as(const Tensor& x, const Shape& shape) {
   return Tensor::empty(shape, x.dtype(), x.device());
 }
@@ -61,9 +63,9 @@ void require_like(const char* op, const char* what, const Tensor& x, const Tenso
 
 void require_same_kind(const char* op, const Tensor& a, const Tensor& b) {
   require(a.dtype() == b.dtype() && a.device() == b.device(), [&] {
-    return fmt::format("[{}] expected operands of one type on one device, got {} on {} and {} on {}",
-                       op, name_of(a.dtype()), a.device().str(), name_of(b.dtype()),
-                       b.device().str());
+    return fmt::format(
+        "[{}] expected operands of one type on one device, got {} on {} and {} on {}", op,
+        name_of(a.dtype()), a.device().str(), name_of(b.dtype()), b.device().str());
   });
 }
 
@@ -102,8 +104,7 @@ Variable conv2d(const Variable& x_, const Variable& weight_, const Variable& bia
     return fmt::format("[conv2d] expected channels divisible by {} groups, got {} in and {} out",
                        shape.groups, shape.c, shape.k);
   });
-  require_like("conv2d", "weight", weight, x,
-               {shape.k, shape.r, shape.s, shape.c / shape.groups});
+  require_like("conv2d", "weight", weight, x, {shape.k, shape.r, shape.s, shape.c / shape.groups});
   if (bias.defined()) require_like("conv2d", "bias", bias, x, {shape.k});
   require(x.numel() > 0 && weight.numel() > 0 &&
               shape.h + 2 * shape.pad_h >= shape.dilation_h * (shape.r - 1) + 1 &&
@@ -178,8 +179,7 @@ Variable linear(const Variable& x_, const Variable& weight_, const Variable& bia
   const int64_t n = x.dim(0), in = x.dim(1), out = weight.dim(0);
   require_like("linear", "weight", weight, x, {out, in});
   if (bias.defined()) require_like("linear", "bias", bias, x, {out});
-  return record("linear", product(x, weight, bias, {n, out, in, false, true}),
-                {x_, weight_, bias_},
+  return record("linear", product(x, weight, bias, {n, out, in, false, true}), {x_, weight_, bias_},
                 [x, weight, n, in, out](const Tensor& dy, const std::vector<bool>& needs) {
                   Tensor dx, dw, db;
                   if (needs[0]) dx = product(dy, weight, {}, {n, in, out});
@@ -198,9 +198,9 @@ Variable batch_norm(const Variable& x_, const Variable& gamma_, const Variable& 
     return fmt::format("[batch_norm] expected x (…, C) with elements, got {}", x.shape().str());
   });
   const kernels::BatchNormShape shape{x.numel() / x.dim(-1), x.dim(-1), options.eps};
-  for (const auto& [name, tensor] : {std::pair{"gamma", gamma}, std::pair{"beta", beta},
-                                     std::pair{"running_mean", running_mean},
-                                     std::pair{"running_var", running_var}}) {
+  for (const auto& [name, tensor] :
+       {std::pair{"gamma", gamma}, std::pair{"beta", beta}, std::pair{"running_mean", running_mean},
+        std::pair{"running_var", running_var}}) {
     require_like("batch_norm", name, tensor, x, {shape.channels});
   }
   Tensor y = empty_like(x);
@@ -251,11 +251,10 @@ Variable batch_norm(const Variable& x_, const Variable& gamma_, const Variable& 
                   if (needs[2]) dbeta = empty_like(gamma);
                   on("batch_norm", x, [&](auto device, auto zero) {
                     using T = decltype(zero);
-                    kernels::batch_norm_backward(device, dy.data<T>(), x.data<T>(),
-                                                 gamma.data<T>(), mean.data<T>(),
-                                                 inv_std.data<T>(), data_or_null<T>(dx),
-                                                 data_or_null<T>(dgamma), data_or_null<T>(dbeta),
-                                                 shape);
+                    kernels::batch_norm_backward(device, dy.data<T>(), x.data<T>(), gamma.data<T>(),
+                                                 mean.data<T>(), inv_std.data<T>(),
+                                                 data_or_null<T>(dx), data_or_null<T>(dgamma),
+                                                 data_or_null<T>(dbeta), shape);
                   });
                   return std::vector{dx, dgamma, dbeta};
                 });
@@ -286,12 +285,12 @@ kernels::Pool2dShape pool_shape(const char* op, const Tensor& x, const PoolOptio
                                    .stride_w = stride.w,
                                    .pad_h = padding.h,
                                    .pad_w = padding.w};
-  require(x.numel() > 0 && shape.h + 2 * shape.pad_h >= shape.r &&
-              shape.w + 2 * shape.pad_w >= shape.s,
-          [&] {
-            return fmt::format("[{}] a window of {}x{} does not fit into x {} padded by {}x{}", op,
-                               shape.r, shape.s, x.shape().str(), shape.pad_h, shape.pad_w);
-          });
+  require(
+      x.numel() > 0 && shape.h + 2 * shape.pad_h >= shape.r && shape.w + 2 * shape.pad_w >= shape.s,
+      [&] {
+        return fmt::format("[{}] a window of {}x{} does not fit into x {} padded by {}x{}", op,
+                           shape.r, shape.s, x.shape().str(), shape.pad_h, shape.pad_w);
+      });
   return shape;
 }
 
@@ -423,10 +422,9 @@ Variable cross_entropy(const Variable& logits, const Tensor& labels,
 // --- shapes and reductions -----------------------------------------------------------------------
 
 Variable reshape(const Variable& x, const Shape& shape) {
-  return record("reshape", x.value().reshape(shape), {x},
-                [from = x.shape()](const Tensor& dy, const auto&) {
-                  return std::vector{dy.reshape(from)};
-                });
+  return record(
+      "reshape", x.value().reshape(shape), {x},
+      [from = x.shape()](const Tensor& dy, const auto&) { return std::vector{dy.reshape(from)}; });
 }
 
 Variable select(const Variable& x_, const std::vector<int64_t>& index) {
@@ -530,21 +528,20 @@ template <class F>
 Variable elementwise(const char* name, F f, const Variable& a_, const Variable& b_) {
   const Tensor a = a_.value(), b = b_.value();
   require_same_kind(name, a, b);
-  return record(name, binary(f, a, b), {a_, b_},
-                [f, a, b](const Tensor& dy, const std::vector<bool>& needs) {
-                  Tensor da, db;
-                  if (needs[0]) da = empty_like(dy);
-                  if (needs[1]) db = empty_like(dy);
-                  on("elementwise", dy, [&](auto device, auto zero) {
-                    using T = decltype(zero);
-                    kernels::binary_backward(device, f, a.data<T>(), b.data<T>(), dy.data<T>(),
-                                             data_or_null<T>(da), data_or_null<T>(db),
-                                             broadcast_shape(a, b));
-                  });
-                  if (needs[0]) da = sum_to(da, a.shape());
-                  if (needs[1]) db = sum_to(db, b.shape());
-                  return std::vector{da, db};
-                });
+  return record(
+      name, binary(f, a, b), {a_, b_}, [f, a, b](const Tensor& dy, const std::vector<bool>& needs) {
+        Tensor da, db;
+        if (needs[0]) da = empty_like(dy);
+        if (needs[1]) db = empty_like(dy);
+        on("elementwise", dy, [&](auto device, auto zero) {
+          using T = decltype(zero);
+          kernels::binary_backward(device, f, a.data<T>(), b.data<T>(), dy.data<T>(),
+                                   data_or_null<T>(da), data_or_null<T>(db), broadcast_shape(a, b));
+        });
+        if (needs[0]) da = sum_to(da, a.shape());
+        if (needs[1]) db = sum_to(db, b.shape());
+        return std::vector{da, db};
+      });
 }
 
 }  // namespace
@@ -552,12 +549,12 @@ Variable elementwise(const char* name, F f, const Variable& a_, const Variable& 
 // A sum's gradient is the gradient itself: nothing is copied, and nothing is saved.
 Variable add(const Variable& a, const Variable& b) {
   require_same_kind("add", a.value(), b.value());
-  return record("add", add(a.value(), b.value()), {a, b},
-                [shape_a = a.shape(), shape_b = b.shape()](const Tensor& dy,
-                                                           const std::vector<bool>& needs) {
-                  return std::vector{needs[0] ? sum_to(dy, shape_a) : Tensor{},
-                                     needs[1] ? sum_to(dy, shape_b) : Tensor{}};
-                });
+  return record(
+      "add", add(a.value(), b.value()), {a, b},
+      [shape_a = a.shape(), shape_b = b.shape()](const Tensor& dy, const std::vector<bool>& needs) {
+        return std::vector{needs[0] ? sum_to(dy, shape_a) : Tensor{},
+                           needs[1] ? sum_to(dy, shape_b) : Tensor{}};
+      });
 }
 Variable sub(const Variable& a, const Variable& b) {
   return elementwise("sub", kernels::Sub{}, a, b);
@@ -571,13 +568,29 @@ Variable div(const Variable& a, const Variable& b) {
 Variable scale(const Variable& x, double factor, double shift) {
   return elementwise("scale", kernels::Affine{factor, shift}, x);
 }
-Variable relu(const Variable& x) { return elementwise("relu", kernels::Relu{}, x); }
-Variable exp(const Variable& x) { return elementwise("exp", kernels::Exp{}, x); }
-Variable log(const Variable& x) { return elementwise("log", kernels::Log{}, x); }
-Variable sqrt(const Variable& x) { return elementwise("sqrt", kernels::Sqrt{}, x); }
-Variable square(const Variable& x) { return elementwise("square", kernels::Square{}, x); }
-Variable abs(const Variable& x) { return elementwise("abs", kernels::Abs{}, x); }
-Variable sigmoid(const Variable& x) { return elementwise("sigmoid", kernels::Sigmoid{}, x); }
-Variable tanh(const Variable& x) { return elementwise("tanh", kernels::Tanh{}, x); }
+Variable relu(const Variable& x) {
+  return elementwise("relu", kernels::Relu{}, x);
+}
+Variable exp(const Variable& x) {
+  return elementwise("exp", kernels::Exp{}, x);
+}
+Variable log(const Variable& x) {
+  return elementwise("log", kernels::Log{}, x);
+}
+Variable sqrt(const Variable& x) {
+  return elementwise("sqrt", kernels::Sqrt{}, x);
+}
+Variable square(const Variable& x) {
+  return elementwise("square", kernels::Square{}, x);
+}
+Variable abs(const Variable& x) {
+  return elementwise("abs", kernels::Abs{}, x);
+}
+Variable sigmoid(const Variable& x) {
+  return elementwise("sigmoid", kernels::Sigmoid{}, x);
+}
+Variable tanh(const Variable& x) {
+  return elementwise("tanh", kernels::Tanh{}, x);
+}
 
 }  // namespace glassnet

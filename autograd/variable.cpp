@@ -51,7 +51,8 @@ Tensor& Variable::mutable_value() {
 
 void Variable::set_value(Tensor value) {
   require(defined() && (!node() || node()->leaf), [] {
-    return std::string("[variable] only a leaf's value can be set; this one is the result of an op");
+    return std::string(
+        "[variable] only a leaf's value can be set; this one is the result of an op");
   });
   const bool wanted = requires_grad();
   state_->value = std::move(value);
@@ -59,7 +60,9 @@ void Variable::set_value(Tensor value) {
   if (wanted) set_requires_grad(true);
 }
 
-bool Variable::requires_grad() const { return defined() && state_->node != nullptr; }
+bool Variable::requires_grad() const {
+  return defined() && state_->node != nullptr;
+}
 
 void Variable::set_requires_grad(bool wanted) {
   require(!node() || node()->leaf, [] {
@@ -80,7 +83,9 @@ void Variable::set_requires_grad(bool wanted) {
   state_->node->leaf = true;
 }
 
-Tensor Variable::grad() const { return requires_grad() ? node()->grad : Tensor{}; }
+Tensor Variable::grad() const {
+  return requires_grad() ? node()->grad : Tensor{};
+}
 
 void Variable::clear_grad() {
   if (requires_grad()) node()->grad = {};
@@ -107,7 +112,9 @@ const std::shared_ptr<Node>& Variable::node() const {
   return state_->node;
 }
 
-Variable leaf(const Tensor& value) { return Variable(value, true); }
+Variable leaf(const Tensor& value) {
+  return Variable(value, true);
+}
 
 bool will_record(const std::vector<Variable>& inputs) {
   return recording && std::any_of(inputs.begin(), inputs.end(),
@@ -126,8 +133,12 @@ Variable record(const char* name, Tensor value, const std::vector<Variable>& inp
   return result;
 }
 
-NoGrad::NoGrad() : before_(recording) { recording = false; }
-NoGrad::~NoGrad() { recording = before_; }
+NoGrad::NoGrad() : before_(recording) {
+  recording = false;
+}
+NoGrad::~NoGrad() {
+  recording = before_;
+}
 
 namespace {
 
@@ -150,9 +161,9 @@ std::unordered_set<Node*> paths_to(Node* root, const std::unordered_set<Node*>& 
             [](const Node* a, const Node* b) { return a->sequence < b->sequence; });
   std::unordered_set<Node*> on_path;
   for (Node* node : nodes) {
-    const bool leads = std::any_of(node->inputs.begin(), node->inputs.end(), [&](const auto& input) {
-      return input && on_path.contains(input.get());
-    });
+    const bool leads =
+        std::any_of(node->inputs.begin(), node->inputs.end(),
+                    [&](const auto& input) { return input && on_path.contains(input.get()); });
     if (leads || targets.contains(node)) on_path.insert(node);
   }
   return on_path;
@@ -160,9 +171,10 @@ std::unordered_set<Node*> paths_to(Node* root, const std::unordered_set<Node*>& 
 
 void check_gradient(const Node& node, const Tensor& gradient, const char* from) {
   require(gradient.shape() == node.shape && gradient.dtype() == node.dtype, [&] {
-    return fmt::format("[{}] expected a gradient of shape {} ({}) for the result of {}, got {} ({})",
-                       from, node.shape.str(), name_of(node.dtype), node.name,
-                       gradient.shape().str(), name_of(gradient.dtype()));
+    return fmt::format(
+        "[{}] expected a gradient of shape {} ({}) for the result of {}, got {} ({})", from,
+        node.shape.str(), name_of(node.dtype), node.name, gradient.shape().str(),
+        name_of(gradient.dtype()));
   });
 }
 
@@ -286,9 +298,8 @@ std::vector<Tensor> grad(const Variable& y, const std::vector<Variable>& inputs,
   std::vector<Tensor> result;
   for (size_t i = 0; i < inputs.size(); ++i) {
     const auto entry = found.find(inputs[i].node().get());
-    require(entry != found.end(), [&] {
-      return fmt::format("[grad] y does not depend on input {}", i);
-    });
+    require(entry != found.end(),
+            [&] { return fmt::format("[grad] y does not depend on input {}", i); });
     result.push_back(entry->second);
   }
   return result;

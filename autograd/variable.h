@@ -37,7 +37,7 @@ struct Node {
 
   const char* name;
   uint64_t sequence;
-  Shape shape;   // of the output, and so of its gradient
+  Shape shape;  // of the output, and so of its gradient
   DType dtype;
   std::vector<std::shared_ptr<Node>> inputs;  // null where no gradient is wanted
   Vjp vjp;                                    // empty for a leaf, and once it was freed
@@ -56,8 +56,8 @@ class Variable {
 
   bool defined() const { return state_ != nullptr; }
   const Tensor& value() const;
-  Tensor& mutable_value();            // for optimizers and weight loading; recorded graphs see it
-  void set_value(Tensor value);       // a leaf's value, possibly of another type or device
+  Tensor& mutable_value();       // for optimizers and weight loading; recorded graphs see it
+  void set_value(Tensor value);  // a leaf's value, possibly of another type or device
   const Shape& shape() const { return value().shape(); }
 
   bool requires_grad() const;

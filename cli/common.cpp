@@ -21,9 +21,8 @@ std::vector<std::string> read_class_names(const std::string& path) {
     if (!line.empty() && line.back() == '\r') line.pop_back();
     if (!line.empty()) names.push_back(line);
   }
-  require(!names.empty(), [&] {
-    return fmt::format("{} names no class; it should hold one name a line", path);
-  });
+  require(!names.empty(),
+          [&] { return fmt::format("{} names no class; it should hold one name a line", path); });
   return names;
 }
 
@@ -34,8 +33,9 @@ void add_model_arguments(CLI::App& command, ModelArguments& arguments) {
   command.add_option("--model", arguments.name, "architecture of a weight file that does not say");
   command.add_option("--classes", arguments.classes_file,
                      "file that names the classes, one a line, for weights that do not");
-  command.add_option("--image-size", arguments.image_size,
-                     "side of the network's input in pixels (default: as it was trained)")
+  command
+      .add_option("--image-size", arguments.image_size,
+                  "side of the network's input in pixels (default: as it was trained)")
       ->check(CLI::Range(32, 4096));
 }
 
@@ -58,8 +58,7 @@ void add_device_arguments(CLI::App& command, DeviceArguments& arguments) {
 
 void use_device(const DeviceArguments& arguments) {
   if (arguments.device == "cuda") {
-    throw UsageError(
-        "this build of glassnet computes on the CPU only; use --device cpu, or auto");
+    throw UsageError("this build of glassnet computes on the CPU only; use --device cpu, or auto");
   }
   if (arguments.threads > 0) omp_set_num_threads(arguments.threads);
 }
@@ -74,11 +73,14 @@ int64_t class_index(const std::string& name, const std::vector<std::string>& cla
     return index;
   }
   throw UsageError(fmt::format("'{}' is neither a class nor an index below {}; the nearest {} {}",
-                               name, classes.size(), classes.size() > 1 ? "classes are" : "class is",
+                               name, classes.size(),
+                               classes.size() > 1 ? "classes are" : "class is",
                                fmt::join(nearest_names(name, classes), ", ")));
 }
 
-std::string percent(double share) { return fmt::format("{:.1f} %", 100 * share); }
+std::string percent(double share) {
+  return fmt::format("{:.1f} %", 100 * share);
+}
 
 int64_t class_of_folder(const std::string& path, const std::vector<std::string>& classes) {
   const std::string folder =

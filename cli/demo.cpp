@@ -29,12 +29,11 @@ struct Arguments {
 };
 
 void draw(const Arguments& a, const std::filesystem::path& dir) {
-  Progress progress("drawing scenes");
-  write_scenes(dir,
-               {.train_per_class = a.train_per_class,
-                .test_per_class = a.test_per_class,
-                .seed = a.seed},
-               [&](int64_t done, int64_t total) { progress.update(done, total); });
+  Progress progress("drawing scenes", 6 * (a.train_per_class + a.test_per_class));
+  write_scenes(
+      dir,
+      {.train_per_class = a.train_per_class, .test_per_class = a.test_per_class, .seed = a.seed},
+      [&](int64_t done, int64_t) { progress.update(done); });
 }
 
 // The surest right answer of each class and the surest wrong ones of all.
@@ -63,9 +62,9 @@ int run(const Arguments& a) {
   use_device(a.device);
   const std::filesystem::path scenes = a.out / "scenes", run_folder = a.out / "run";
   if (RunFolder(run_folder).holds_run()) {
-    throw UsageError(fmt::format(
-        "{} already holds a demo; delete that folder, or choose another with --out",
-        a.out.string()));
+    throw UsageError(
+        fmt::format("{} already holds a demo; delete that folder, or choose another with --out",
+                    a.out.string()));
   }
   draw(a, scenes);
 
@@ -83,20 +82,19 @@ int run(const Arguments& a) {
   progress.finish();
 
   LoadedModel network = load({.path = run_folder.string()});
-  const std::vector<Sample> samples =
-      read_evaluation_folder(scenes, network.card.classes).samples;
+  const std::vector<Sample> samples = read_evaluation_folder(scenes, network.card.classes).samples;
   Loader images(samples, {.image_size = network.card.image_size,
                           .fit = parse_fit(network.card.fit),
-                          .normalization = {.mean = network.card.mean, .std = network.card.std},
+                          .normalization = {.mean = network.card.mean, .stddev = network.card.std},
                           .batch_size = 64});
   const Evaluation evaluation = evaluate(*network.model, images);
-  const ExplainOutcome outcome = explain_images(
-      network,
-      {.images = chosen_images(samples, evaluation, network.card.classes.size()),
-       .out = a.out / "explanations",
-       .title = fmt::format("What the network looks at ({} of test scenes right)",
-                            percent(evaluation.accuracy))},
-      {});
+  const ExplainOutcome outcome =
+      explain_images(network,
+                     {.images = chosen_images(samples, evaluation, network.card.classes.size()),
+                      .out = a.out / "explanations",
+                      .title = fmt::format("What the network looks at ({} of test scenes right)",
+                                           percent(evaluation.accuracy))},
+                     {});
 
   fmt::print("\ntest accuracy: {}\n", percent(evaluation.accuracy));
   fmt::print("pictures:      {} (all of them side by side: sheet.png)\n",

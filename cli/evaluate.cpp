@@ -24,7 +24,7 @@ struct Arguments {
 nlohmann::ordered_json as_json(const std::vector<std::string>& classes, const Evaluation& result,
                                const ConfusionMatrix& confusion,
                                const ClassificationMetrics& metrics) {
-  nlohmann::ordered_json per_class, matrix = nlohmann::json::array();
+  nlohmann::ordered_json per_class, matrix = nlohmann::ordered_json::array();
   for (size_t t = 0; t < classes.size(); ++t) {
     const ClassMetrics& m = metrics.classes[t];
     per_class[classes[t]] = {{"images", m.images},
@@ -32,7 +32,7 @@ nlohmann::ordered_json as_json(const std::vector<std::string>& classes, const Ev
                              {"precision", m.precision},
                              {"recall", m.recall},
                              {"f1", m.f1}};
-    nlohmann::json row = nlohmann::json::array();
+    nlohmann::ordered_json row = nlohmann::ordered_json::array();
     for (size_t p = 0; p < classes.size(); ++p) {
       row.push_back(confusion.count(static_cast<int64_t>(t), static_cast<int64_t>(p)));
     }
@@ -52,34 +52,31 @@ void print_tables(const std::vector<std::string>& classes, const Evaluation& res
                   const ConfusionMatrix& confusion, const ClassificationMetrics& metrics) {
   fmt::print("accuracy {} ({} of {} images), loss {:.4f}\n\n", percent(metrics.accuracy),
              confusion.correct(), confusion.total(), result.loss);
-  Table scores;
-  scores.header({"class", "images", "precision", "recall", "F1"});
-  scores.align_right({1, 2, 3, 4});
+  Table scores({{"class"},
+                {"images", Align::kRight},
+                {"precision", Align::kRight},
+                {"recall", Align::kRight},
+                {"F1", Align::kRight}});
   for (size_t t = 0; t < classes.size(); ++t) {
     const ClassMetrics& m = metrics.classes[t];
-    scores.row({classes[t], fmt::format("{}", m.images), percent(m.precision), percent(m.recall),
-                percent(m.f1)});
+    scores.add_row({classes[t], fmt::format("{}", m.images), percent(m.precision),
+                    percent(m.recall), percent(m.f1)});
   }
-  scores.row({"mean", "", percent(metrics.macro_precision), percent(metrics.macro_recall),
-              percent(metrics.macro_f1)});
+  scores.add_rule();
+  scores.add_row({"mean", "", percent(metrics.macro_precision), percent(metrics.macro_recall),
+                  percent(metrics.macro_f1)});
   fmt::print("{}\n", scores.str());
 
-  Table matrix;
-  std::vector<std::string> heading = {"true \\ predicted"};
-  std::vector<size_t> numbers;
-  for (size_t p = 0; p < classes.size(); ++p) {
-    heading.push_back(classes[p]);
-    numbers.push_back(p + 1);
-  }
-  matrix.header(heading);
-  matrix.align_right(numbers);
+  std::vector<Column> columns = {{"true \\ predicted"}};
+  for (const std::string& name : classes) columns.push_back({name, Align::kRight});
+  Table matrix(columns);
   for (size_t t = 0; t < classes.size(); ++t) {
     std::vector<std::string> row = {classes[t]};
     for (size_t p = 0; p < classes.size(); ++p) {
-      row.push_back(fmt::format("{}", confusion.count(static_cast<int64_t>(t),
-                                                      static_cast<int64_t>(p))));
+      row.push_back(
+          fmt::format("{}", confusion.count(static_cast<int64_t>(t), static_cast<int64_t>(p))));
     }
-    matrix.row(row);
+    matrix.add_row(row);
   }
   fmt::print("{}", matrix.str());
 }
@@ -93,13 +90,11 @@ int run(const Arguments& a) {
 
   Loader images(folder.samples, {.image_size = card.image_size,
                                  .fit = parse_fit(card.fit),
-                                 .normalization = {.mean = card.mean, .std = card.std},
+                                 .normalization = {.mean = card.mean, .stddev = card.std},
                                  .batch_size = a.batch_size});
-  Progress progress("evaluating");
-  const Evaluation result =
-      evaluate(*network.model, images, {.progress = [&](int64_t done, int64_t total) {
-                 progress.update(done, total);
-               }});
+  Progress progress("evaluating", images.images());
+  const Evaluation result = evaluate(
+      *network.model, images, {.progress = [&](int64_t done, int64_t) { progress.update(done); }});
   progress.finish();
 
   const ConfusionMatrix confusion(static_cast<int64_t>(card.classes.size()), result.true_classes,
@@ -128,8 +123,9 @@ void add_evaluate(CLI::App& app, Action& action) {
       "  glassnet evaluate run photos/val --json --confusion matrix.png");
   auto arguments = std::make_shared<Arguments>();
   add_model_arguments(*command, arguments->model);
-  command->add_option("DATA", arguments->data,
-                      "a data set, whose test images are taken, or a folder a class")
+  command
+      ->add_option("DATA", arguments->data,
+                   "a data set, whose test images are taken, or a folder a class")
       ->required();
   command->add_option("--batch-size", arguments->batch_size, "images at a time")
       ->check(CLI::PositiveNumber)

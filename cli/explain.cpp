@@ -28,10 +28,9 @@ int run(Arguments& a) {
   LoadedModel network = load(a.model);
   a.request.images = expand_images(a.images);
 
-  Progress progress("explaining");
+  Progress progress("explaining", static_cast<int64_t>(a.request.images.size()));
   const ExplainOutcome outcome =
-      explain_images(network, a.request,
-                     [&](int64_t done, int64_t total) { progress.update(done, total); });
+      explain_images(network, a.request, [&](int64_t done, int64_t) { progress.update(done); });
   progress.finish();
 
   const std::vector<std::string>& classes = network.card.classes;
@@ -70,8 +69,8 @@ int run(Arguments& a) {
 }  // namespace
 
 void add_explain(CLI::App& app, Action& action) {
-  CLI::App* command = app.add_subcommand(
-      "explain", "Show which parts of pictures a network's answer rests on.");
+  CLI::App* command =
+      app.add_subcommand("explain", "Show which parts of pictures a network's answer rests on.");
   command->footer(
       "Example:\n"
       "  glassnet explain run photo.jpg holiday/ --method gradcam,saliency --out maps\n"
@@ -83,8 +82,9 @@ void add_explain(CLI::App& app, Action& action) {
   command->add_option("--method", a.request.methods, "gradcam, saliency")
       ->delimiter(',')
       ->capture_default_str();
-  command->add_option("--class", a.request.target,
-                      "what to explain: predicted, or a class's name or index")
+  command
+      ->add_option("--class", a.request.target,
+                   "what to explain: predicted, or a class's name or index")
       ->capture_default_str();
   command->add_option("--layer", a.request.layer, "the layer that Grad-CAM looks at")
       ->capture_default_str();

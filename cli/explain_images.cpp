@@ -1,5 +1,6 @@
 #include "cli/explain_images.h"
 
+#include <algorithm>
 #include <map>
 #include <set>
 
@@ -32,7 +33,9 @@ struct Look {
 
 Look look_of(const std::string& method) {
   if (method == "gradcam") {
-    return {"Grad-CAM", {.alpha = 0.5F, .colormap = Colormap::kJet}, true,
+    return {"Grad-CAM",
+            {.alpha = 0.5F, .colormap = Colormap::kJet},
+            true,
             {Colormap::kJet, "no evidence", "strongest"}};
   }
   return {"Saliency",
@@ -102,11 +105,11 @@ ExplainOutcome explain_images(LoadedModel& network, const ExplainRequest& reques
     if (!request.png || rows.empty()) return;
     const size_t page = outcome.sheets.size() + 1;
     const std::string name = page == 1 ? "sheet.png" : fmt::format("sheet-{}.png", page);
-    write_png(request.out / name,
-              sheet(rows, {.title = request.title,
-                           .subtitle = fmt::format("{} at {} px, Grad-CAM at {}",
-                                                   network.card.model, network.card.image_size,
-                                                   request.layer)}));
+    write_png(
+        request.out / name,
+        sheet(rows, {.title = request.title,
+                     .subtitle = fmt::format("{} at {} px, Grad-CAM at {}", network.card.model,
+                                             network.card.image_size, request.layer)}));
     outcome.sheets.push_back(request.out / name);
     rows.clear();
   };
@@ -122,20 +125,18 @@ ExplainOutcome explain_images(LoadedModel& network, const ExplainRequest& reques
       continue;
     }
     const Tensor input = network_input(picture, network.card);
-    ExplainedImage image{.image = path,
-                         .true_class = class_of_folder(path.string(), classes)};
+    ExplainedImage image{.image = path, .true_class = class_of_folder(path.string(), classes)};
     image.probabilities = probabilities(*network.model, input).to_vector<float>();
     image.predicted = std::max_element(image.probabilities.begin(), image.probabilities.end()) -
                       image.probabilities.begin();
     image.target = predicted_class ? image.predicted : asked;
 
-    SheetRow row{.input = picture,
-                 .headline = verdict(image, classes),
-                 .caption = path.filename().string()};
+    SheetRow row{
+        .input = picture, .headline = verdict(image, classes), .caption = path.filename().string()};
     if (image.true_class >= 0) row.correct = image.predicted == image.true_class;
     for (const std::string& method : request.methods) {
-      const Tensor map = explain(*network.model, input, method,
-                                 {.target = image.target, .layer = request.layer});
+      const Tensor map =
+          explain(*network.model, input, method, {.target = image.target, .layer = request.layer});
       const auto name = [&](const char* extension) {
         image.files.push_back(request.out / fmt::format("{}.{}.{}", stems[i], method, extension));
         return image.files.back();
@@ -144,10 +145,9 @@ ExplainOutcome explain_images(LoadedModel& network, const ExplainRequest& reques
         const Look look = look_of(method);
         const std::vector<float> values = map.to_vector<float>();
         const auto height = static_cast<int>(map.dim(0)), width = static_cast<int>(map.dim(1));
-        const Image shown =
-            look.on_image ? overlay(picture, values, height, width, look.overlay)
-                          : heatmap(values, height, width, look.overlay.colormap,
-                                    look.overlay.scaling);
+        const Image shown = look.on_image ? overlay(picture, values, height, width, look.overlay)
+                                          : heatmap(values, height, width, look.overlay.colormap,
+                                                    look.overlay.scaling);
         write_png(name("png"), shown);
         row.panels.push_back({look.title, shown, look.bar});
       }
@@ -159,7 +159,8 @@ ExplainOutcome explain_images(LoadedModel& network, const ExplainRequest& reques
             {"class", classes[image.target]},
             {"predicted", classes[image.predicted]},
             {"probability", image.probabilities[image.target]},
-            {"true_class", image.true_class < 0 ? nlohmann::json() : classes[image.true_class]},
+            {"true_class",
+             image.true_class < 0 ? nlohmann::json() : nlohmann::json(classes[image.true_class])},
             {"layer", method == "gradcam" ? nlohmann::json(request.layer) : nlohmann::json()},
             {"height", map.dim(0)},
             {"width", map.dim(1)},
@@ -170,7 +171,8 @@ ExplainOutcome explain_images(LoadedModel& network, const ExplainRequest& reques
     rows.push_back(std::move(row));
     if (rows.size() == kRowsOfASheet) write_sheet();
     outcome.explained.push_back(std::move(image));
-    if (progress) progress(static_cast<int64_t>(i) + 1, static_cast<int64_t>(request.images.size()));
+    if (progress)
+      progress(static_cast<int64_t>(i) + 1, static_cast<int64_t>(request.images.size()));
   }
   write_sheet();
   return outcome;

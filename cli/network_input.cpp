@@ -1,7 +1,7 @@
 #include "cli/network_input.h"
 
 #include "autograd/variable.h"
-#include "data/loader.h"
+#include "data/input.h"
 #include "tensor/math.h"
 
 namespace glassnet::cli {
@@ -11,7 +11,7 @@ Image prepare_picture(const std::filesystem::path& path, const ModelCard& card) 
 }
 
 Tensor network_input(const Image& picture, const ModelCard& card) {
-  return to_input(picture, {.mean = card.mean, .std = card.std});
+  return to_input(picture, {.mean = card.mean, .stddev = card.std});
 }
 
 Tensor logits(Module& model, const Tensor& inputs) {

@@ -46,8 +46,7 @@ int run(const Arguments& a) {
     try {
       const Tensor y =
           logits(*network.model, network_input(prepare_picture(path, network.card), network.card));
-      predictions.push_back(
-          {path.string(), y.to_vector<float>(), softmax(y).to_vector<float>()});
+      predictions.push_back({path.string(), y.to_vector<float>(), softmax(y).to_vector<float>()});
     } catch (const Error& error) {
       failures.emplace_back(error.what());
     }
@@ -65,21 +64,19 @@ int run(const Arguments& a) {
     }
     fmt::print("{}\n", list.dump(2));
   } else {
-    Table table;
-    std::vector<std::string> heading = {"image"};
-    const int columns = std::min(a.top, static_cast<int>(classes.size()));
-    for (int i = 0; i < columns; ++i) {
-      heading.push_back(i == 0 ? "predicted" : i == 1 ? "then" : "");
-      heading.emplace_back();
+    std::vector<Column> columns = {{"image"}};
+    for (size_t i = 0; i < std::min(static_cast<size_t>(a.top), classes.size()); ++i) {
+      columns.push_back({i == 0 ? "predicted" : i == 1 ? "then" : ""});
+      columns.push_back({"", Align::kRight});
     }
-    table.header(heading);
+    Table table(columns);
     for (const Prediction& p : predictions) {
       std::vector<std::string> row = {p.image};
       for (const size_t c : ranked(p.probabilities, a.top)) {
         row.push_back(classes[c]);
         row.push_back(percent(p.probabilities[c]));
       }
-      table.row(row);
+      table.add_row(row);
     }
     if (!predictions.empty()) fmt::print("{}", table.str());
   }

@@ -36,9 +36,10 @@ void add_scenes(CLI::App& app, Action& action) {
                     "write into a folder that holds other files");
   command->callback([=, &action] {
     action = [arguments] {
-      Progress progress("drawing");
+      Progress progress(
+          "drawing", 6 * (arguments->options.train_per_class + arguments->options.test_per_class));
       write_scenes(arguments->dir, arguments->options,
-                   [&](int64_t done, int64_t total) { progress.update(done, total); });
+                   [&](int64_t done, int64_t) { progress.update(done); });
       progress.finish();
       fmt::print("{} training and {} test pictures of {} classes, and their masks, are in {}\n",
                  6 * arguments->options.train_per_class, 6 * arguments->options.test_per_class,

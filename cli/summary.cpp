@@ -52,19 +52,22 @@ int run(const Arguments& a) {
     fmt::print("{}\n", result.dump(2));
     return 0;
   }
-  Table table;
-  table.header({"layer", "kind", "output (N, H, W, C)", "parameters", "MFLOP"});
-  table.align_right({3, 4});
+  Table table({{"layer"},
+               {"kind"},
+               {"output (N, H, W, C)"},
+               {"parameters", Align::kRight},
+               {"MFLOP", Align::kRight}});
   for (const LayerSummary& layer : summary.layers) {
-    table.row({layer.path, layer.kind, layer.output.str(),
-               layer.parameters == 0 ? "" : fmt::format("{}", layer.parameters),
-               layer.multiply_adds == 0
-                   ? ""
-                   : fmt::format("{:.1f}", 2e-6 * static_cast<double>(layer.multiply_adds))});
+    table.add_row({layer.path, layer.kind, layer.output.str(),
+                   layer.parameters == 0 ? "" : fmt::format("{}", layer.parameters),
+                   layer.multiply_adds == 0
+                       ? ""
+                       : fmt::format("{:.1f}", 2e-6 * static_cast<double>(layer.multiply_adds))});
   }
-  fmt::print("{}\n{} parameters, {:.2f} GFLOP for an image of {}x{} (a multiply-add counts as two)\n",
-             table.str(), summary.parameters, 2e-9 * static_cast<double>(summary.multiply_adds),
-             image_size, image_size);
+  fmt::print(
+      "{}\n{} parameters, {:.2f} GFLOP for an image of {}x{} (a multiply-add counts as two)\n",
+      table.str(), summary.parameters, 2e-9 * static_cast<double>(summary.multiply_adds),
+      image_size, image_size);
   return 0;
 }
 

@@ -1,5 +1,5 @@
-#include <csignal>
 #include <unistd.h>
+#include <csignal>
 
 #include <atomic>
 
@@ -8,8 +8,8 @@
 #include <nlohmann/json.hpp>
 
 #include "cli/command.h"
-#include "report/terminal.h"
 #include "cli/training_progress.h"
+#include "report/terminal.h"
 #include "training/trainer.h"
 
 namespace glassnet::cli {
@@ -28,7 +28,7 @@ extern "C" void request_stop(int) {
 struct Arguments {
   TrainOptions options;
   DeviceArguments device;
-  std::string fit = "crop", schedule, decay = "all";
+  std::string fit = "crop", schedule, decay = "all", augment = "flip,shift";
   double learning_rate = 0, weight_decay = 0;
   bool json = false;
 };
@@ -52,6 +52,7 @@ int run(Arguments& arguments, const CLI::App& command) {
   options.given = given_options(command);
   options.fit = parse_fit(arguments.fit);
   options.schedule = parse_schedule(arguments.schedule);
+  options.augment = parse_augment(arguments.augment);
   options.decay = arguments.decay == "matrices" ? Decay::kMatrices : Decay::kAll;
   options.device = arguments.device.device;
   options.threads = arguments.device.threads;
@@ -72,14 +73,16 @@ int run(Arguments& arguments, const CLI::App& command) {
 
   const std::string run = options.out.string();
   if (!result.finished) {
-    fmt::print(stderr, "stopped after {} of {} epochs; to go on: glassnet train {} --out {} --resume\n",
+    fmt::print(stderr,
+               "stopped after {} of {} epochs; to go on: glassnet train {} --out {} --resume\n",
                result.epochs_done, options.epochs, options.data.string(), run);
     return 130;
   }
   if (!arguments.json) {
-    fmt::print("best epoch {} by {} accuracy: {}, loss {:.4f}; its weights are {}/best.safetensors\n",
-               result.best_epoch, result.selected_by, percent(result.best_accuracy),
-               result.best_loss, run);
+    fmt::print(
+        "best epoch {} by {} accuracy: {}, loss {:.4f}; its weights are {}/best.safetensors\n",
+        result.best_epoch, result.selected_by, percent(result.best_accuracy), result.best_loss,
+        run);
   }
   return 0;
 }
@@ -106,14 +109,13 @@ void add_train(CLI::App& app, Action& action) {
   command->add_flag("--json", a.json, "print a JSON object an epoch");
 
   const std::string network = "Network";
-  command->add_option("--model", o.model, "architecture")
-      ->capture_default_str()
+  command->add_option("--model", o.model, "architecture")->capture_default_str()->group(network);
+  command
+      ->add_flag("--zero-init-residual", o.zero_init_residual, "start every block as the identity")
       ->group(network);
-  command->add_flag("--zero-init-residual", o.zero_init_residual,
-                    "start every block as the identity")
-      ->group(network);
-  command->add_option("--image-size", o.image_size,
-                      "side of the network's input (default: the images' own up to 224, else 224)")
+  command
+      ->add_option("--image-size", o.image_size,
+                   "side of the network's input (default: the images' own up to 224, else 224)")
       ->group(network);
   command->add_option("--fit", a.fit, "how pictures become square: crop, squash")
       ->capture_default_str()
@@ -129,8 +131,9 @@ void add_train(CLI::App& app, Action& action) {
   command->add_option("--optimizer", o.optimizer, "sgd, adam, adamw")
       ->capture_default_str()
       ->group(optimization);
-  command->add_option("--lr", a.learning_rate,
-                      "peak learning rate (default: 0.05 with sgd, 0.001 with adam and adamw)")
+  command
+      ->add_option("--lr", a.learning_rate,
+                   "peak learning rate (default: 0.05 with sgd, 0.001 with adam and adamw)")
       ->group(optimization);
   command->add_option("--schedule", a.schedule, "constant, step, cosine, one-cycle")
       ->capture_default_str()
@@ -141,11 +144,14 @@ void add_train(CLI::App& app, Action& action) {
   command->add_option("--step-epochs", o.step_epochs, "epochs between drops by 10, of step")
       ->capture_default_str()
       ->group(optimization);
-  command->add_option("--momentum", o.momentum, "of sgd")->capture_default_str()->group(optimization);
+  command->add_option("--momentum", o.momentum, "of sgd")
+      ->capture_default_str()
+      ->group(optimization);
   command->add_flag("--nesterov,!--no-nesterov", o.nesterov, "Nesterov's look-ahead, of sgd (on)")
       ->group(optimization);
-  command->add_option("--weight-decay", a.weight_decay,
-                      "default: 5e-4 with sgd, 0 with adam, 0.01 with adamw")
+  command
+      ->add_option("--weight-decay", a.weight_decay,
+                   "default: 5e-4 with sgd, 0 with adam, 0.01 with adamw")
       ->group(optimization);
   command->add_option("--decay", a.decay, "which parameters decay: all, matrices")
       ->check(CLI::IsMember({"all", "matrices"}))
@@ -157,8 +163,15 @@ void add_train(CLI::App& app, Action& action) {
   command->add_option("--label-smoothing", o.label_smoothing, "share spread over all classes")
       ->capture_default_str()
       ->group(optimization);
-  command->add_option("--validation-split", o.validation_split,
-                      "share of the training images held back to choose the best epoch by")
+  command
+      ->add_option("--augment", a.augment,
+                   "variations of training images: flip, shift, rrc (random resized crop), "
+                   "jitter (colours), erase, or none")
+      ->capture_default_str()
+      ->group(optimization);
+  command
+      ->add_option("--validation-split", o.validation_split,
+                   "share of the training images held back to choose the best epoch by")
       ->capture_default_str()
       ->group(optimization);
   command->add_option("--seed", o.seed, "of weights, order and augmentation")
@@ -173,14 +186,14 @@ void add_train(CLI::App& app, Action& action) {
       ->capture_default_str()
       ->group(machine);
   command->add_option("--loader-threads", o.loader_threads, "that decode images")->group(machine);
-  command->add_option("--cache-bytes", o.cache_bytes, "of decoded images kept in memory (1GiB, 0, …)")
+  command
+      ->add_option("--cache-bytes", o.cache_bytes, "of decoded images kept in memory (1GiB, 0, …)")
       ->transform(CLI::AsSizeValue(false))
       ->capture_default_str()
       ->group(machine);
 
-  command->callback([=, &action] {
-    action = [arguments, command] { return run(*arguments, *command); };
-  });
+  command->callback(
+      [=, &action] { action = [arguments, command] { return run(*arguments, *command); }; });
 }
 
 }  // namespace glassnet::cli

@@ -21,7 +21,8 @@ void TrainingProgress::begin(const TrainPlan& plan) {
   epochs_ = plan.options.epochs;
   if (form_ == kJson) return;
   std::string held_back;
-  if (plan.validation_images > 0) held_back = fmt::format(", {} validation", plan.validation_images);
+  if (plan.validation_images > 0)
+    held_back = fmt::format(", {} validation", plan.validation_images);
   fmt::print("{} classes, {} training{} and {} test images\n", plan.classes.size(),
              plan.train_images, held_back, plan.test_images);
   fmt::print("{} with {} parameters at {} px ({}), computing on {}\n", plan.options.model,
@@ -33,12 +34,19 @@ void TrainingProgress::begin(const TrainPlan& plan) {
   std::fflush(stdout);
 }
 
+void TrainingProgress::show(const std::string& label, int64_t total, const std::string& unit) {
+  // In a log that nobody watches, the line at an epoch's end says it all.
+  if (bar_ && label == label_) return;
+  bar_.reset();
+  bar_ = std::make_unique<Progress>(label, total, ProgressOptions{.unit = unit});
+  label_ = label;
+}
+
 void TrainingProgress::step(const StepInfo& info) {
   if (form_ == kJson) return;
-  if (!bar_) bar_ = std::make_unique<Progress>(fmt::format("epoch {}/{}", info.epoch, epochs_));
-  bar_->update(info.step, info.steps_per_epoch,
-               fmt::format("loss {:.3f}, accuracy {}, {:.0f} images/s", info.epoch_loss,
-                           percent(info.epoch_accuracy), info.images_per_second));
+  show(fmt::format("epoch {}/{}", info.epoch, epochs_), info.steps_per_epoch, "steps");
+  bar_->update(info.step, fmt::format("loss {:.3f}  accuracy {}", info.epoch_loss,
+                                      percent(info.epoch_accuracy)));
 }
 
 void TrainingProgress::evaluating(const std::string& split, int64_t done, int64_t total) {
@@ -47,8 +55,8 @@ void TrainingProgress::evaluating(const std::string& split, int64_t done, int64_
     bar_.reset();
     return;
   }
-  if (!bar_ || bar_->label() != split) bar_ = std::make_unique<Progress>(split);
-  bar_->update(done, total);
+  show(split, total, "images");
+  bar_->update(done);
 }
 
 void TrainingProgress::epoch(const EpochMetrics& metrics) {
@@ -69,6 +77,8 @@ void TrainingProgress::epoch(const EpochMetrics& metrics) {
   std::fflush(stdout);
 }
 
-void TrainingProgress::finish() { bar_.reset(); }
+void TrainingProgress::finish() {
+  bar_.reset();
+}
 
 }  // namespace glassnet::cli

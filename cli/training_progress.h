@@ -17,6 +17,7 @@ class TrainingProgress {
   void finish();
 
  private:
+  void show(const std::string& label, int64_t total, const std::string& unit);
   void begin(const TrainPlan& plan);
   void step(const StepInfo& info);
   void evaluating(const std::string& split, int64_t done, int64_t total);
@@ -25,6 +26,7 @@ class TrainingProgress {
   Form form_;
   int64_t epochs_ = 0;
   std::unique_ptr<Progress> bar_;
+  std::string label_;
 };
 
 }  // namespace glassnet::cli

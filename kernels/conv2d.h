@@ -1,6 +1,7 @@
 // 2-D convolution (cross-correlation, as in every deep learning library), NHWC.
 //
-//   y[n,p,q,k] = bias[k] + sum_{r,s,c} x[n, p*stride_h - pad_h + r*dil_h, q*stride_w - pad_w + s*dil_w,
+//   y[n,p,q,k] = bias[k] + sum_{r,s,c} x[n, p*stride_h - pad_h + r*dil_h, q*stride_w - pad_w +
+//   s*dil_w,
 //                                       g*C/G + c] * w[k,r,s,c]          with g = k / (K/G)
 //
 // x (N, H, W, C), w (K, R, S, C/G), bias (K), y (N, P, Q, K). Outside of x counts as zero.
@@ -14,8 +15,8 @@
 namespace glassnet::kernels {
 
 struct Conv2dShape {
-  int64_t n, h, w, c;                      // input
-  int64_t k, r, s;                         // filters, filter height, filter width
+  int64_t n, h, w, c;  // input
+  int64_t k, r, s;     // filters, filter height, filter width
   int64_t stride_h = 1, stride_w = 1;
   int64_t pad_h = 0, pad_w = 0;
   int64_t dilation_h = 1, dilation_w = 1;
@@ -33,7 +34,8 @@ void conv2d_forward(Cpu, const double* x, const double* w, const double* bias, d
                     const Conv2dShape& shape);
 
 // dx = gradient with respect to x, given dy (N, P, Q, K).
-void conv2d_backward_data(Cpu, const float* dy, const float* w, float* dx, const Conv2dShape& shape);
+void conv2d_backward_data(Cpu, const float* dy, const float* w, float* dx,
+                          const Conv2dShape& shape);
 void conv2d_backward_data(Cpu, const double* dy, const double* w, double* dx,
                           const Conv2dShape& shape);
 

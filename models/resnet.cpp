@@ -38,8 +38,8 @@ class BasicBlock : public Module {
         bn1(child<BatchNorm2d>("bn1", BatchNorm2dLayer{.channels = o.width})),
         relu(child<ReLU>("relu")),
         conv2(child<Conv2d>("conv2", conv3x3(o.width, o.width))),
-        bn2(child<BatchNorm2d>("bn2", BatchNorm2dLayer{.channels = o.width,
-                                                       .zero_gamma = o.zero_gamma})),
+        bn2(child<BatchNorm2d>("bn2",
+                               BatchNorm2dLayer{.channels = o.width, .zero_gamma = o.zero_gamma})),
         downsample(make_shortcut(
             o.stride != 1 || o.in != o.width ? &child<Sequential>("downsample") : nullptr, o.in,
             o.width, o.stride)) {}
@@ -72,8 +72,8 @@ class Bottleneck : public Module {
         conv2(child<Conv2d>("conv2", conv3x3(o.width, o.width, o.stride))),
         bn2(child<BatchNorm2d>("bn2", BatchNorm2dLayer{.channels = o.width})),
         conv3(child<Conv2d>("conv3", conv1x1(o.width, kExpansion * o.width))),
-        bn3(child<BatchNorm2d>("bn3", BatchNorm2dLayer{.channels = kExpansion * o.width,
-                                                       .zero_gamma = o.zero_gamma})),
+        bn3(child<BatchNorm2d>(
+            "bn3", BatchNorm2dLayer{.channels = kExpansion * o.width, .zero_gamma = o.zero_gamma})),
         relu(child<ReLU>("relu")),
         downsample(make_shortcut(o.stride != 1 || o.in != kExpansion * o.width
                                      ? &child<Sequential>("downsample")
@@ -118,8 +118,8 @@ struct NamedResNet {
 
 const std::vector<NamedResNet>& named_resnets() {
   static const std::vector<NamedResNet> table = {
-      {"resnet18", false, {2, 2, 2, 2}}, {"resnet34", false, {3, 4, 6, 3}},
-      {"resnet50", true, {3, 4, 6, 3}},  {"resnet101", true, {3, 4, 23, 3}},
+      {"resnet18", false, {2, 2, 2, 2}},  {"resnet34", false, {3, 4, 6, 3}},
+      {"resnet50", true, {3, 4, 6, 3}},   {"resnet101", true, {3, 4, 23, 3}},
       {"resnet152", true, {3, 8, 36, 3}},
   };
   return table;
@@ -130,8 +130,7 @@ const std::vector<NamedResNet>& named_resnets() {
 ResNet::ResNet(const ResNetOptions& options)
     : conv1(child<Conv2d>(
           "conv1",
-          Conv2dLayer{
-              .in = 3, .out = 64, .kernel = 7, .stride = 2, .padding = 3, .bias = false})),
+          Conv2dLayer{.in = 3, .out = 64, .kernel = 7, .stride = 2, .padding = 3, .bias = false})),
       bn1(child<BatchNorm2d>("bn1", BatchNorm2dLayer{.channels = 64})),
       relu(child<ReLU>("relu")),
       maxpool(child<MaxPool2d>("maxpool", PoolOptions{.window = 3, .stride = 2, .padding = 1})),
@@ -175,10 +174,11 @@ std::unique_ptr<Module> make_model(const std::string& name, const ModelOptions& 
   });
   for (const NamedResNet& entry : named_resnets()) {
     if (name != entry.name) continue;
-    return std::make_unique<ResNet>(ResNetOptions{.bottleneck = entry.bottleneck,
-                                                  .blocks = entry.blocks,
-                                                  .classes = options.classes,
-                                                  .zero_init_residual = options.zero_init_residual});
+    return std::make_unique<ResNet>(
+        ResNetOptions{.bottleneck = entry.bottleneck,
+                      .blocks = entry.blocks,
+                      .classes = options.classes,
+                      .zero_init_residual = options.zero_init_residual});
   }
   throw UsageError(
       fmt::format("no model is called '{}'; there are {}", name, fmt::join(model_names(), ", ")));

@@ -12,7 +12,7 @@
 namespace glassnet {
 
 struct ResNetOptions {
-  bool bottleneck = true;                     // three convolutions a block, or two
+  bool bottleneck = true;                      // three convolutions a block, or two
   std::vector<int64_t> blocks = {3, 4, 6, 3};  // of layer1 … layer4
   int64_t classes = 1000;
   // Start every block as the identity (Goyal et al. 2017): its last gamma is zero.

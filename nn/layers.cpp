@@ -52,7 +52,9 @@ void Linear::draw_parameters(uint64_t seed, uint64_t& stream) {
   }
 }
 
-Variable Linear::forward(const Variable& x) { return linear(x, weight, bias); }
+Variable Linear::forward(const Variable& x) {
+  return linear(x, weight, bias);
+}
 
 BatchNorm2d::BatchNorm2d(const BatchNorm2dLayer& layer_)
     : layer(layer_),

@@ -30,13 +30,15 @@ size_t edit_distance(const std::string& a, const std::string& b) {
 std::string listed(const char* what, const std::vector<std::string>& names) {
   constexpr size_t kMost = 10;
   const size_t shown = std::min(names.size(), kMost);
-  return fmt::format("{} {} ({}{})", names.size(), what,
-                     fmt::join(names.begin(), names.begin() + static_cast<std::ptrdiff_t>(shown),
-                               ", "),
-                     names.size() > shown ? ", …" : "");
+  return fmt::format(
+      "{} {} ({}{})", names.size(), what,
+      fmt::join(names.begin(), names.begin() + static_cast<std::ptrdiff_t>(shown), ", "),
+      names.size() > shown ? ", …" : "");
 }
 
-bool is_floating(DType type) { return type != DType::kInt64 && type != DType::kUInt8; }
+bool is_floating(DType type) {
+  return type != DType::kInt64 && type != DType::kUInt8;
+}
 
 }  // namespace
 

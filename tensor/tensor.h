@@ -58,8 +58,8 @@ class Tensor {
   Tensor slice(int64_t begin, int64_t end) const;
 
   Tensor clone() const;
-  Tensor to(DType type) const;      // this tensor itself when nothing changes
-  Tensor to(Device device) const;   // likewise
+  Tensor to(DType type) const;     // this tensor itself when nothing changes
+  Tensor to(Device device) const;  // likewise
   // A copy with axes reordered: result.dim(i) = dim(axes[i]).
   Tensor permute(const std::vector<int64_t>& axes) const;
   void copy_from(const Tensor& other);  // same shape; converts the type

@@ -45,13 +45,13 @@ Tensor grad_cam_at_layer(Module& model, const Tensor& image, int64_t target,
   require_image(image);
   const Evaluating evaluating(model);
   Variable activation;
-  const HookHandle hook = model.on_forward(
-      layer, [&](const Variable& out) { return activation = leaf(out.value()); });
+  const HookHandle hook =
+      model.on_forward(layer, [&](const Variable& out) { return activation = leaf(out.value()); });
   const Variable score = class_score(model(Variable(image)), target);
   if (!activation.defined() || activation.value().rank() != 4) {
-    throw UsageError(fmt::format(
-        "Grad-CAM needs a layer whose output has height and width; '{}' has {}", layer,
-        activation.defined() ? "shape " + activation.shape().str() : "none"));
+    throw UsageError(
+        fmt::format("Grad-CAM needs a layer whose output has height and width; '{}' has {}", layer,
+                    activation.defined() ? "shape " + activation.shape().str() : "none"));
   }
   const Tensor gradient = grad(score, {activation})[0];
   const Tensor weights = mean(gradient, {1, 2}, /*keep_dims=*/true);  // (1, 1, 1, C)
