@@ -30,6 +30,8 @@ void PrintTo(const Rgb& c, std::ostream* out) {
 
 namespace {
 
+using namespace std::string_literals;
+
 constexpr float kNaN = std::numeric_limits<float>::quiet_NaN();
 constexpr float kInfinity = std::numeric_limits<float>::infinity();
 
@@ -337,7 +339,7 @@ TEST(Text, OutsideThePictureIsLeftOut) {
 
 TEST(Text, SurvivesAnyBytes) {
   Image image = filled(40, 300, kWhite);
-  draw_text(image, 5, 30, std::string("\xff\xfe\x80 \0\n\t 氷河 \xf0\x9f", 20), 16, kBlack);
+  draw_text(image, 5, 30, "\xff\xfe\x80 \0\n\t 氷河 \xf0\x9f"s, 16, kBlack);
   EXPECT_FALSE(ink(image).empty());
   EXPECT_EQ(text_width("", 16), 0);
 }
