@@ -16,7 +16,7 @@ namespace glassnet {
 enum class Values {
   kNormal,    // mean 0, variance 1
   kPositive,  // uniform in [0.5, 2)
-  kDistinct,  // a shuffled ladder of steps of 1/4: no ties, and none within a finite difference
+  kDistinct,  // a shuffled ladder within ±8: no ties, and none within a finite difference's step
   kOffZero,   // normal, pushed 0.1 away from 0, where relu and abs have their kink
 };
 

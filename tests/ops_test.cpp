@@ -373,6 +373,14 @@ TYPED_TEST(OpCorners, SoftmaxOfHugeLogitsStaysFinite) {
               testing::ElementsAre(0, -2e4, -1e4));
 }
 
+TYPED_TEST(OpCorners, SigmoidAndTanhSaturate) {
+  const Variable x = this->input({-1000, 0, 1000}, {3});
+  EXPECT_THAT(sigmoid(x).value().template to_vector<double>(), testing::ElementsAre(0, 0.5, 1));
+  EXPECT_THAT(this->gradient(sigmoid(x), x), testing::ElementsAre(0, 0.25, 0));
+  EXPECT_THAT(tanh(x).value().template to_vector<double>(), testing::ElementsAre(-1, 0, 1));
+  EXPECT_THAT(this->gradient(tanh(x), x), testing::ElementsAre(0, 1, 0));
+}
+
 TYPED_TEST(OpCorners, BatchNormUpdatesRunningStatisticsInTrainingOnly) {
   const Variable x = this->input({1, 2, 3, 6}, {4, 1}), one = this->input({1}, {1});
   const Tensor mean = Tensor::zeros({1}, dtype_of<TypeParam>);
@@ -440,7 +448,7 @@ INSTANTIATE_TEST_SUITE_P(
                             [] {
                               linear(zeros({2, 3}), zeros({4, 3}), zeros({3}));
                             },
-                            "[linear] expected bias (4), got (3)"},
+                            "[linear] expected bias (4,), got (3,)"},
                     Refusal{"batch_norm_single_value",
                             [] {
                               const Tensor c = Tensor::zeros({3});
@@ -473,7 +481,7 @@ INSTANTIATE_TEST_SUITE_P(
                             [] {
                               reshape(zeros({2, 3}), {4});
                             },
-                            "(2, 3)"},
+                            "[reshape] expected 6 elements, got shape (4,)"},
                     Refusal{"sum_axis",
                             [] {
                               sum(zeros({2, 3}), {2});
