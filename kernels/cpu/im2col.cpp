@@ -8,6 +8,7 @@
 #include "kernels/cpu/parallel.h"
 #include "kernels/cpu/scratch.h"
 #include "kernels/error.h"
+#include "kernels/matmul.h"
 
 namespace glassnet::kernels::im2col {
 namespace {
@@ -18,7 +19,8 @@ struct PartialScratch {};
 constexpr int64_t kColumnElements = 1 << 17;  // 512 KiB: a quarter of a second-level cache
 constexpr int64_t kMaxPartials = 16;
 
-// c (m, n) [+]= op(a) * op(b), rows `lda`, `ldb`, `ldc` apart. Called by one thread, uses one.
+// c (m, n) [+]= op(a) * op(b), rows `lda`, `ldb`, `ldc` apart. Inside a parallel region it uses one
+// thread.
 void gemm(bool transpose_a, bool transpose_b, int64_t m, int64_t n, int64_t k, const float* a,
           int64_t lda, const float* b, int64_t ldb, bool accumulate, float* c, int64_t ldc) {
   const dnnl_status_t status = dnnl_sgemm(transpose_a ? 'T' : 'N', transpose_b ? 'T' : 'N', m, n, k,
@@ -127,6 +129,10 @@ void fold(const Geometry& g, const float* columns, int64_t group, int64_t p0, in
 }  // namespace
 
 void forward(const float* x, const float* w, const float* bias, float* y, const Conv2dShape& o) {
+  if (is_product(o)) {
+    matmul(Cpu{}, x, w, bias, y, {o.n * o.h * o.w, o.k, o.c, false, true});
+    return;
+  }
   const Geometry g(o);
   parallel_tasks(o.n * g.bands, g.worthwhile(), [&](int64_t task) {
     const int64_t n = task / g.bands, p0 = task % g.bands * g.band;
@@ -146,6 +152,7 @@ void forward(const float* x, const float* w, const float* bias, float* y, const 
 }
 
 void backward_data(const float* dy, const float* w, float* dx, const Conv2dShape& o) {
+  if (is_product(o)) return matmul(Cpu{}, dy, w, nullptr, dx, {o.n * o.h * o.w, o.c, o.k});
   const Geometry g(o);
   // A task owns a strip of input rows and recomputes the columns of the few output rows that reach
   // into two strips, so that nothing is added by two threads.
@@ -174,6 +181,7 @@ void backward_data(const float* dy, const float* w, float* dx, const Conv2dShape
 }
 
 void backward_weight(const float* dy, const float* x, float* dw, const Conv2dShape& o) {
+  if (is_product(o)) return matmul(Cpu{}, dy, x, nullptr, dw, {o.k, o.c, o.n * o.h * o.w, true});
   const Geometry g(o);
   const int64_t size = o.k * g.patch;
   // Partial sums whose number follows from the shape alone, added in order.
