@@ -1,0 +1,500 @@
+// Whole runs on a small data set of drawn images: that they learn, what they leave on disk, and
+// that an interrupted run ends with the same bits as one that was not.
+#include "training/trainer.h"
+
+#include <cmath>
+#include <limits>
+#include <map>
+
+#include <gtest/gtest.h>
+#include <nlohmann/json.hpp>
+
+#include "models/safetensors.h"
+#include "models/weights.h"
+#include "tensor/file.h"
+#include "tests/data_support.h"
+#include "training/checkpoint.h"
+#include "training/prediction_log.h"
+
+namespace glassnet {
+namespace {
+
+namespace fs = std::filesystem;
+using test::error_of;
+using test::TempFolder;
+
+// --- something to train, and something to train on -----------------------------------------------
+
+// Learns what a ResNet learns from these images, in a hundredth of the time.
+struct SmallNet : Module {
+  explicit SmallNet(int64_t classes_) : classes(classes_) {}
+  const int64_t classes;
+  Conv2d& conv = child<Conv2d>("conv1", Conv2dLayer{.in = 3, .out = 8, .stride = 4, .bias = false});
+  BatchNorm2d& norm = child<BatchNorm2d>("bn1", BatchNorm2dLayer{.channels = 8});
+  Linear& fc = child<Linear>("fc", LinearLayer{.in = 8, .out = classes});
+
+ protected:
+  Variable forward(const Variable& x) override { return fc(global_avg_pool(relu(norm(conv(x))))); }
+};
+
+// Gives NaN from its nth training step on.
+struct SpoiltNet : SmallNet {
+  SpoiltNet(int64_t classes_, int steps) : SmallNet(classes_), left(steps) {}
+  int left;
+
+ protected:
+  Variable forward(const Variable& x) override {
+    const Variable y = SmallNet::forward(x);
+    if (!training() || left-- > 0) return y;
+    return scale(y, std::numeric_limits<double>::quiet_NaN());
+  }
+};
+
+// A class is a hue; brightness and noise vary.
+void draw_class(const TempFolder& folder, const std::string& split, int label, int count,
+                int size) {
+  for (int i = 0; i < count; ++i) {
+    Image image(size, size);
+    Random random(static_cast<uint64_t>(label), Stream::kUser, split == "train" ? 0 : 1,
+                  static_cast<uint64_t>(i));
+    const double brightness = random.uniform(60, 160);
+    for (size_t p = 0; p < image.rgb.size(); ++p) {
+      const double mean = brightness + (static_cast<int>(p % 3) == label ? 40 : 0);
+      image.rgb[p] = static_cast<uint8_t>(mean + random.uniform(-50, 50));
+    }
+    const auto path = folder / (split + "/" + std::string(1, static_cast<char>('a' + label)) + "/" +
+                                std::to_string(i) + ".png");
+    fs::create_directories(path.parent_path());
+    write_png(path, image);
+  }
+}
+
+class Trainer : public ::testing::Test {
+ protected:
+  void SetUp() override {
+    for (int label = 0; label < 3; ++label) {
+      draw_class(data_, "train", label, 11, 32);
+      draw_class(data_, "test", label, 5, 32);
+    }
+  }
+
+  // 33 images: four batches of 8, and one image that would be alone.
+  TrainOptions options(const std::string& run) const {
+    TrainOptions result;
+    result.data = data_.path();
+    result.out = runs_ / run;
+    result.epochs = 3;
+    result.batch_size = 8;
+    result.threads = 1;
+    result.loader_threads = 3;
+    result.factory = [](const std::string&, const ModelOptions& model) {
+      return std::make_unique<SmallNet>(model.classes);
+    };
+    return result;
+  }
+
+  TempFolder data_, runs_;
+};
+
+std::vector<fs::path> files_of(const fs::path& folder) {
+  std::vector<fs::path> names;
+  for (const auto& entry : fs::directory_iterator(folder)) names.push_back(entry.path().filename());
+  std::sort(names.begin(), names.end());
+  return names;
+}
+
+// Everything but what clocks say.
+void expect_same_run(const fs::path& a, const fs::path& b) {
+  EXPECT_EQ(files_of(a), files_of(b));
+  for (const fs::path& name : files_of(a)) {
+    if (name == "metrics.jsonl") continue;
+    if (!fs::exists(b / name)) continue;
+    EXPECT_TRUE(read_file(a / name) == read_file(b / name)) << name << " differs";
+  }
+  const auto left = RunFolder(a).read_metrics(), right = RunFolder(b).read_metrics();
+  ASSERT_EQ(left.size(), right.size());
+  for (size_t i = 0; i < left.size(); ++i) {
+    EpochMetrics other = right[i];
+    other.seconds = left[i].seconds;
+    other.images_per_second = left[i].images_per_second;
+    EXPECT_EQ(to_json(left[i]), to_json(other));
+  }
+}
+
+TrainOptions resumed(TrainOptions options) {
+  options.resume = true;
+  return options;
+}
+
+// --- learning ------------------------------------------------------------------------------------
+
+TEST_F(Trainer, LearnsAndLeavesAWholeRun) {
+  TrainOptions o = options("run");
+  o.epochs = 8;
+  int64_t steps = 0, epochs = 0, evaluated = 0;
+  TrainPlan plan;
+  TrainObserver observer;
+  observer.begin = [&](const TrainPlan& p) { plan = p; };
+  observer.step = [&](const StepInfo& info) {
+    EXPECT_EQ(info.epoch, epochs + 1);
+    EXPECT_EQ(info.step, steps++ % 4 + 1);
+    EXPECT_EQ(info.steps_per_epoch, 4);
+    EXPECT_GT(info.gradient_norm, 0);
+  };
+  observer.evaluating = [&](const std::string& split, int64_t done, int64_t total) {
+    EXPECT_EQ(split, "test");
+    EXPECT_EQ(total, 15);
+    evaluated += done == total;
+  };
+  observer.epoch = [&](const EpochMetrics& metrics) { EXPECT_EQ(metrics.epoch, ++epochs); };
+  const TrainResult result = train(o, observer);
+
+  EXPECT_EQ(plan.classes, (std::vector<std::string>{"a", "b", "c"}));
+  EXPECT_EQ(plan.train_images, 33);
+  EXPECT_EQ(plan.test_images, 15);
+  EXPECT_EQ(plan.options.image_size, 32);
+  EXPECT_EQ(plan.image_size_reason, "all images are 32 x 32");
+  EXPECT_EQ(plan.steps_per_epoch, 4) << "a batch of one image was not left out";
+  EXPECT_EQ(steps, 32);
+  EXPECT_EQ(evaluated, 8);
+
+  EXPECT_TRUE(result.finished);
+  ASSERT_EQ(result.epochs.size(), 8U);
+  EXPECT_LT(result.epochs.back().train_loss, 0.7 * result.epochs.front().train_loss);
+  EXPECT_GE(result.epochs.back().test_accuracy, 0.9);
+
+  const RunFolder run(o.out);
+  const auto config = nlohmann::json::parse(read_file(run.config()));
+  EXPECT_EQ(config["batch_size"], 8);
+  EXPECT_EQ(config["learning_rate"], 0.05);
+  EXPECT_EQ(config["schedule"], "one-cycle");
+  EXPECT_EQ(config["data"], fs::absolute(data_.path()).string());
+  EXPECT_EQ(config["classes"].size(), 3U);
+  EXPECT_FALSE(config["program"]["onednn"].get<std::string>().empty());
+
+  const PredictionHistory history = read_prediction_log(o.out);
+  ASSERT_EQ(history.epochs, 8);
+  EXPECT_EQ(history.header.images[5].id, "b/0.png");
+  int64_t correct = 0;
+  for (size_t i = 0; i < 15; ++i) {
+    const size_t at = 7 * 15 + i;
+    correct += history.predicted[at] == history.header.images[i].true_class;
+    EXPECT_GE(history.probability[at], history.true_probability[at]);
+  }
+  EXPECT_EQ(static_cast<double>(correct) / 15, result.epochs.back().test_accuracy);
+}
+
+TEST_F(Trainer, TheBestEpochIsTheMostAccurateAndThenTheSurest) {
+  for (const double split : {0.0, 0.3}) {
+    TrainOptions o = options(split > 0 ? "validated" : "tested");
+    o.epochs = 6;
+    o.validation_split = split;
+    std::map<int64_t, std::string> weights;  // of each epoch
+    TrainObserver observer;
+    observer.epoch = [&](const EpochMetrics& metrics) {
+      const auto conv = load_safetensors(RunFolder(o.out).last()).tensors.at(0).tensor;
+      weights[metrics.epoch] = std::string(static_cast<const char*>(conv.raw()), conv.bytes());
+    };
+    const TrainResult result = train(o, observer);
+    EXPECT_EQ(result.selected_by, split > 0 ? "validation" : "test");
+    int64_t best = 0;
+    double accuracy = -1, loss = 0;
+    for (const EpochMetrics& m : result.epochs) {
+      ASSERT_EQ(m.validation_loss.has_value(), split > 0);
+      const double a = split > 0 ? *m.validation_accuracy : m.test_accuracy;
+      const double l = split > 0 ? *m.validation_loss : m.test_loss;
+      const bool better = a > accuracy || (a == accuracy && l < loss);
+      EXPECT_EQ(m.best, better);
+      if (better) std::tie(best, accuracy, loss) = std::tuple(m.epoch, a, l);
+    }
+    EXPECT_EQ(result.best_epoch, best);
+    EXPECT_EQ(result.best_accuracy, accuracy);
+    const SafeTensors saved = load_safetensors(RunFolder(o.out).best());
+    EXPECT_EQ(saved.metadata.at("glassnet.epoch"), std::to_string(best));
+    const Tensor conv = saved.tensors.at(0).tensor;
+    EXPECT_TRUE(std::string(static_cast<const char*>(conv.raw()), conv.bytes()) == weights[best]);
+  }
+}
+
+TEST_F(Trainer, KeepsNoMemoryFromStepToStep) {
+  TrainOptions o = options("run");
+  o.epochs = 5;
+  std::vector<size_t> active;
+  TrainObserver observer;
+  observer.epoch = [&](const EpochMetrics&) { active.push_back(memory_stats().active_bytes); };
+  train(o, observer);
+  // The first epoch fills what lasts: momentum, and the loader's own.
+  for (size_t i = 2; i < active.size(); ++i) EXPECT_EQ(active[i], active[1]);
+}
+
+// --- interruptions -------------------------------------------------------------------------------
+
+TEST_F(Trainer, AResumedRunEndsWithTheSameBits) {
+  for (const std::string optimizer : {"sgd", "adamw"}) {
+    TrainOptions whole = options("whole-" + optimizer);
+    whole.optimizer = optimizer;
+    whole.validation_split = 0.2;
+    whole.clip_norm = 2;
+    ASSERT_TRUE(train(whole).finished);
+
+    // Stopped after these steps of the whole run: in the middle of an epoch, at the last step of
+    // one, and after the first step of the next.
+    TrainOptions o = whole;
+    o.out = runs_ / ("halting-" + optimizer);
+    int64_t step = 0;
+    const std::set<int64_t> stops = {2, 4, 5, 11};
+    TrainObserver observer;
+    observer.step = [&](const StepInfo& info) { step = (info.epoch - 1) * 4 + info.step; };
+    observer.stop_requested = [&] { return stops.contains(step); };
+    EXPECT_FALSE(train(o, observer).finished);
+    EXPECT_EQ(step, 2);
+    for (const int64_t stop : {4, 5, 11}) {
+      o.loader_threads = static_cast<int>(stop % 3) + 1;
+      step = 0;
+      EXPECT_FALSE(train(resumed(o), observer).finished);
+      EXPECT_EQ(step, stop);
+    }
+    o.loader_threads = whole.loader_threads;
+    step = 0;
+    EXPECT_TRUE(train(resumed(o), observer).finished);
+    expect_same_run(whole.out, o.out);
+    // Once more, with nothing left to do.
+    EXPECT_TRUE(train(resumed(o)).finished);
+    expect_same_run(whole.out, o.out);
+  }
+}
+
+// An exception leaves on disk what a kill would: nothing is written on the way out.
+TEST_F(Trainer, AKilledRunGoesOnFromItsCheckpoint) {
+  struct Kill {};
+  const TrainOptions whole = options("whole");
+  train(whole);
+  const std::vector<std::string> moments = {"begin",    "step 1 3", "test 1", "epoch 1",
+                                            "step 2 4", "test 2",   "epoch 3"};
+  for (const std::string& moment : moments) {
+    TrainOptions o = options("killed at " + moment);
+    const auto at = [&](const std::string& now) {
+      if (now == moment) throw Kill{};
+    };
+    int64_t epoch = 0;
+    TrainObserver observer;
+    observer.begin = [&](const TrainPlan&) { at("begin"); };
+    observer.step = [&](const StepInfo& info) {
+      epoch = info.epoch;
+      at("step " + std::to_string(info.epoch) + " " + std::to_string(info.step));
+    };
+    observer.evaluating = [&](const std::string& split, int64_t, int64_t) {
+      at(split + " " + std::to_string(epoch));
+    };
+    observer.epoch = [&](const EpochMetrics& m) { at("epoch " + std::to_string(m.epoch)); };
+    EXPECT_THROW(train(o, observer), Kill);
+    EXPECT_TRUE(train(resumed(o)).finished);
+    expect_same_run(whole.out, o.out);
+  }
+}
+
+// What a kill leaves between any two of the files that the end of an epoch writes.
+TEST_F(Trainer, AKillBetweenTwoFilesTearsNoCheckpoint) {
+  TrainOptions whole = options("whole");
+  std::map<int64_t, fs::path> after;  // the folder after each epoch
+  TrainObserver observer;
+  observer.epoch = [&](const EpochMetrics& m) {
+    after[m.epoch] = runs_ / ("after " + std::to_string(m.epoch));
+    fs::copy(whole.out, after[m.epoch], fs::copy_options::recursive);
+  };
+  const TrainResult result = train(whole, observer);
+  ASSERT_TRUE(result.epochs[1].best) << "the second epoch must write its best weights too";
+
+  const std::vector<std::string> order = {
+      "predictions.npy", "probabilities.npy",          "true_probabilities.npy",
+      "metrics.jsonl",   "last.state-2-0.safetensors", "last.safetensors",
+      "best.safetensors"};
+  for (size_t written = 0; written <= order.size(); ++written) {
+    TrainOptions o = options("torn " + std::to_string(written));
+    fs::copy(after[1], o.out, fs::copy_options::recursive);
+    for (size_t i = 0; i < written; ++i) {
+      fs::copy(after[2] / order[i], o.out / order[i], fs::copy_options::overwrite_existing);
+    }
+    std::ofstream(o.out / ".glassnet-1-2.tmp") << "half a file";
+    int64_t epochs_done = -1;
+    TrainObserver looking;
+    looking.begin = [&](const TrainPlan& plan) { epochs_done = plan.epochs_done; };
+    EXPECT_TRUE(train(resumed(o), looking).finished);
+    EXPECT_EQ(epochs_done, written < 6 ? 1 : 2) << written << " files written";
+    expect_same_run(whole.out, o.out);
+  }
+}
+
+TEST_F(Trainer, ALossThatIsNoNumberStopsTheRun) {
+  TrainOptions o = options("run");
+  o.factory = [](const std::string&, const ModelOptions& model) {
+    return std::make_unique<SpoiltNet>(model.classes, 6);
+  };
+  const std::string error = error_of([&] { train(o); });
+  for (const char* part : {"loss is nan", "step 3 of epoch 2", "learning rate", "--lr"}) {
+    EXPECT_NE(error.find(part), std::string::npos) << error;
+  }
+  SmallNet net(3);
+  const auto optimizer = make_sgd(net.named_parameters());
+  EXPECT_EQ(load_checkpoint(RunFolder(o.out), net, *optimizer).epochs_done, 1);
+  for (const NamedTensor& entry : net.state_dict()) {
+    for (const double value : entry.tensor.to_vector<double>()) EXPECT_TRUE(std::isfinite(value));
+  }
+}
+
+// --- refusals ------------------------------------------------------------------------------------
+
+TEST_F(Trainer, RefusesAFolderThatHoldsARun) {
+  TrainOptions o = options("run");
+  o.epochs = 1;
+  train(o);
+  const std::string before = read_file(RunFolder(o.out).last());
+  EXPECT_THROW(train(o), UsageError);
+  EXPECT_EQ(
+      error_of([&] { train(o); }),
+      o.out.string() + " already holds a run; add --resume to continue it or choose another --out");
+  EXPECT_TRUE(read_file(RunFolder(o.out).last()) == before);
+  o.out = runs_ / "none";
+  EXPECT_THROW(train(resumed(o)), UsageError);
+  EXPECT_FALSE(fs::exists(o.out));
+}
+
+TEST_F(Trainer, AResumeKeepsTheRunsOptions) {
+  TrainOptions o = options("run");
+  o.seed = 5;
+  o.learning_rate = 0.02;
+  TrainObserver observer;
+  observer.stop_requested = [] { return true; };
+  train(o, observer);
+
+  TrainOptions plain;
+  plain.data = o.data;
+  plain.out = o.out;
+  plain.resume = true;
+  plain.factory = o.factory;
+  TrainPlan plan;
+  observer.begin = [&](const TrainPlan& p) { plan = p; };
+  train(plain, observer);
+  EXPECT_EQ(plan.options.seed, 5U);
+  EXPECT_EQ(plan.options.learning_rate, 0.02);
+  EXPECT_EQ(plan.options.batch_size, 8);
+
+  const auto refusal = [&](auto&& change) {
+    TrainOptions other = plain;
+    change(other);
+    return error_of([&] { train(other, observer); });
+  };
+  EXPECT_NE(refusal([](TrainOptions& t) {
+              t.batch_size = 16;
+            }).find("--batch-size 16 differs from the run's 8"),
+            std::string::npos);
+  EXPECT_NE(refusal([](TrainOptions& t) { t.learning_rate = 0.05; }).find("--lr"),
+            std::string::npos);
+  EXPECT_NE(refusal([](TrainOptions& t) { t.augment.flip = false; }).find("--augment"),
+            std::string::npos);
+  EXPECT_NE(refusal([](TrainOptions& t) { t.given = {"seed"}; }).find("--seed 0 differs"),
+            std::string::npos)
+      << "a default that was asked for by name";
+  EXPECT_NE(refusal([](TrainOptions& t) { t.epochs = 9; }).find("one-cycle schedule"),
+            std::string::npos);
+
+  draw_class(data_, "test", 1, 6, 32);
+  EXPECT_NE(refusal([](TrainOptions&) {}).find("its images or classes are not those"),
+            std::string::npos);
+}
+
+TEST_F(Trainer, MoreEpochsWhereTheScheduleAllows) {
+  TrainOptions whole = options("whole");
+  whole.schedule = ScheduleKind::kConstant;
+  whole.warmup_epochs = 1;
+  train(whole);
+  TrainOptions o = whole;
+  o.out = runs_ / "longer";
+  o.epochs = 2;
+  train(o);
+  o.epochs = 3;
+  EXPECT_TRUE(train(resumed(o)).finished);
+  expect_same_run(whole.out, o.out);
+}
+
+TEST_F(Trainer, RefusesOptionsThatMakeNoSense) {
+  const double inf = std::numeric_limits<double>::infinity(), nan = std::nan("");
+  const std::vector<std::pair<const char*, std::function<void(TrainOptions&)>>> cases = {
+      {"--epochs", [](TrainOptions& t) { t.epochs = 0; }},
+      {"--batch-size", [](TrainOptions& t) { t.batch_size = 0; }},
+      {"--batch-size", [](TrainOptions& t) { t.batch_size = 1; }},
+      {"--image-size", [](TrainOptions& t) { t.image_size = 31; }},
+      {"--image-size", [](TrainOptions& t) { t.image_size = -1; }},
+      {"--validation-split", [](TrainOptions& t) { t.validation_split = 0.95; }},
+      {"--validation-split", [&](TrainOptions& t) { t.validation_split = nan; }},
+      {"--validation-split", [&](TrainOptions& t) { t.validation_split = 0.01; }},
+      {"--optimizer", [](TrainOptions& t) { t.optimizer = "adagrad"; }},
+      {"--lr", [](TrainOptions& t) { t.learning_rate = 0; }},
+      {"--lr", [&](TrainOptions& t) { t.learning_rate = inf; }},
+      {"--lr", [&](TrainOptions& t) { t.learning_rate = nan; }},
+      {"--weight-decay", [](TrainOptions& t) { t.weight_decay = -1; }},
+      {"--momentum", [](TrainOptions& t) { t.momentum = 1; }},
+      {"--clip-norm", [](TrainOptions& t) { t.clip_norm = -1; }},
+      {"--label-smoothing", [](TrainOptions& t) { t.label_smoothing = 1; }},
+      {"--warmup-epochs", [](TrainOptions& t) { t.warmup_epochs = 4; }},
+      {"--step-epochs", [](TrainOptions& t) { t.step_epochs = 0; }},
+      {"--device", [](TrainOptions& t) { t.device = "tpu"; }},
+      {"--precision", [](TrainOptions& t) { t.precision = "bf16"; }},
+      {"--threads", [](TrainOptions& t) { t.threads = -1; }},
+      {"--cache-bytes", [](TrainOptions& t) { t.cache_bytes = -1; }},
+  };
+  for (const auto& [name, change] : cases) {
+    TrainOptions o = options("run");
+    change(o);
+    EXPECT_THROW(train(o), UsageError) << name;
+    EXPECT_TRUE(error_of([&] { train(o); }).starts_with(name)) << error_of([&] { train(o); });
+    EXPECT_FALSE(fs::exists(o.out)) << name;
+  }
+}
+
+TEST_F(Trainer, ABrokenPictureStopsARunBeforeItBegins) {
+  data_.write("train/b/broken.png", "\x89PNG\r\n\x1a\nnothing");
+  const TrainOptions o = options("run");
+  EXPECT_NE(error_of([&] { train(o); }).find("broken.png"), std::string::npos);
+  EXPECT_FALSE(fs::exists(o.out));
+}
+
+// --- the real thing ------------------------------------------------------------------------------
+
+TEST_F(Trainer, AResNetStartsFromWeightsOfOtherClasses) {
+  const auto trained = make_model("resnet18", {.classes = 5});
+  initialise(*trained, 77);
+  const fs::path file = runs_ / "trained.safetensors";
+  save_weights(
+      file, *trained,
+      {.model = "resnet18", .classes = {"v", "w", "x", "y", "z"}, .mean = {0.5F, 0.5F, 0.5F}});
+
+  TrainOptions o = options("run");
+  o.factory = nullptr;
+  o.model = "resnet18";
+  o.pretrained = file;
+  o.learning_rate = 1e-12;
+  o.momentum = 0;
+  TrainObserver observer;
+  observer.stop_requested = [] { return true; };
+  train(o, observer);
+
+  const LoadedModel loaded = load_model(o.out);
+  EXPECT_EQ(loaded.card.classes.size(), 3U);
+  EXPECT_EQ(loaded.card.image_size, 32);
+  EXPECT_EQ(loaded.card.mean[0], 0.5F);
+  const StateDict from = trained->state_dict(), to = loaded.model->state_dict();
+  for (size_t i = 0; i < from.size(); ++i) {
+    ASSERT_EQ(from[i].name, to[i].name);
+    if (from[i].name == "layer3.1.conv2.weight") {
+      const auto a = from[i].tensor.to_vector<float>(), b = to[i].tensor.to_vector<float>();
+      for (size_t j = 0; j < a.size(); ++j) ASSERT_NEAR(a[j], b[j], 1e-6);
+    }
+    if (from[i].name == "fc.weight") {
+      EXPECT_EQ(to[i].tensor.shape(), (Shape{3, 512}));
+    }
+  }
+}
+
+}  // namespace
+}  // namespace glassnet
