@@ -187,8 +187,12 @@ PictureHeader read_bmp_header(const Reader& file, const std::string& name) {
   PictureHeader header{.format = PictureFormat::kBmp};
   const uint32_t pixels = file.little32(10), info = file.little32(14);
   const bool old = info == 12;  // OS/2's: 16-bit extents
-  header.width = old ? file.little16(18) : static_cast<int32_t>(file.little32(18));
-  const int64_t height = old ? file.little16(20) : static_cast<int32_t>(file.little32(22));
+  const auto extent = [&](size_t old_at, size_t at) {
+    return int64_t{old ? static_cast<int32_t>(file.little16(old_at))
+                       : static_cast<int32_t>(file.little32(at))};
+  };
+  header.width = extent(18, 18);
+  const int64_t height = extent(20, 22);
   const uint32_t bits = file.little16(old ? 24 : 28);
   const uint32_t compression = old ? 0 : file.little32(30);
   header.height = std::abs(height);  // negative: rows from top to bottom
