@@ -58,7 +58,7 @@ ModelSummary summarise(Module& model, int image_size) {
   std::vector<HookHandle> hooks;
   for (const auto& [path, module] : model.named_modules()) {
     if (module->named_modules().size() > 1) continue;
-    hooks.push_back(module->on_forward([&, path, module](const Variable& output) {
+    hooks.push_back(module->on_forward([&, path = path, module = module](const Variable& output) {
       const auto [line, first] = line_of.try_emplace(module, summary.layers.size());
       if (first) {
         summary.layers.push_back(

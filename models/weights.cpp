@@ -211,7 +211,7 @@ void save_weights(const fs::path& path, const Module& model, const ModelCard& ca
         fmt::format("{}: cannot be written: the name of a class is not UTF-8", path.string()));
   }
   for (const auto& [key, value] : extra) {
-    require(content.metadata.emplace(key, value).second, [&] {
+    require(content.metadata.emplace(key, value).second, [&, key = key] {
       return fmt::format("{}: cannot be written: the metadata key {} is the card's own",
                          path.string(), key);
     });
