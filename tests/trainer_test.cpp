@@ -227,6 +227,48 @@ TEST_F(Trainer, KeepsNoMemoryFromStepToStep) {
   for (size_t i = 2; i < active.size(); ++i) EXPECT_EQ(active[i], active[1]);
 }
 
+TEST_F(Trainer, ClippedGradientsMoveWeightsNoFurther) {
+  SmallNet fresh(3);
+  initialise(fresh, 0);
+  const StateDict before = fresh.state_dict();
+  TrainOptions o = options("run");
+  o.schedule = ScheduleKind::kConstant;
+  o.learning_rate = 0.5;
+  o.momentum = 0;
+  o.weight_decay = 0;
+  o.clip_norm = 0.01;
+  double norm = 0;
+  TrainObserver observer;
+  observer.step = [&](const StepInfo& info) { norm = info.gradient_norm; };
+  observer.stop_requested = [] { return true; };
+  train(o, observer);
+  EXPECT_GT(norm, 0.1) << "nothing to clip";
+  SmallNet trained(3);
+  load_weights(RunFolder(o.out).last(), trained);
+  double squares = 0;
+  for (const NamedVariable& parameter : trained.named_parameters()) {
+    const auto after = parameter.variable.value().to_vector<double>();
+    const auto start = std::find_if(before.begin(), before.end(), [&](const NamedTensor& entry) {
+                         return entry.name == parameter.name;
+                       })->tensor.to_vector<double>();
+    for (size_t i = 0; i < after.size(); ++i) squares += std::pow(after[i] - start[i], 2);
+  }
+  EXPECT_NEAR(std::sqrt(squares), 0.5 * 0.01, 1e-5);
+}
+
+TEST_F(Trainer, LabelSmoothingCountsInTheTrainingLossAlone) {
+  std::map<double, EpochMetrics> first;
+  for (const double smoothing : {0.0, 0.5}) {
+    TrainOptions o = options("smoothed by " + std::to_string(smoothing));
+    o.label_smoothing = smoothing;
+    o.learning_rate = 1e-12;
+    o.epochs = 1;
+    first[smoothing] = train(o).epochs.at(0);
+  }
+  EXPECT_GT(std::abs(first[0.0].train_loss - first[0.5].train_loss), 1e-4);
+  EXPECT_NEAR(first[0.0].test_loss, first[0.5].test_loss, 1e-6);
+}
+
 // --- interruptions -------------------------------------------------------------------------------
 
 TEST_F(Trainer, AResumedRunEndsWithTheSameBits) {
@@ -321,6 +363,35 @@ TEST_F(Trainer, AKillBetweenTwoFilesTearsNoCheckpoint) {
     looking.begin = [&](const TrainPlan& plan) { epochs_done = plan.epochs_done; };
     EXPECT_TRUE(train(resumed(o), looking).finished);
     EXPECT_EQ(epochs_done, written < 6 ? 1 : 2) << written << " files written";
+    expect_same_run(whole.out, o.out);
+  }
+}
+
+// The order in which the files are really written: each in turn cannot be.
+TEST_F(Trainer, AWriteThatFailsLeavesTheCheckpointBefore) {
+  const TrainOptions whole = options("whole");
+  train(whole);
+  for (const std::string name :
+       {"predictions.npy", "true_probabilities.npy", "metrics.jsonl", "last.state-2-0.safetensors",
+        "last.safetensors", "best.safetensors"}) {
+    TrainOptions o = options("without " + name);
+    const fs::path blocked = o.out / name, kept = runs_ / ("kept " + name);
+    TrainObserver observer;
+    observer.epoch = [&](const EpochMetrics& m) {
+      if (m.epoch != 1) return;
+      if (fs::exists(blocked)) fs::rename(blocked, kept);
+      fs::create_directory(blocked);
+    };
+    const std::string error = error_of([&] { train(o, observer); });
+    EXPECT_NE(error.find(name), std::string::npos) << error;
+    fs::remove(blocked);
+    if (fs::exists(kept)) fs::rename(kept, blocked);
+
+    int64_t epochs_done = -1;
+    TrainObserver looking;
+    looking.begin = [&](const TrainPlan& plan) { epochs_done = plan.epochs_done; };
+    EXPECT_TRUE(train(resumed(o), looking).finished);
+    EXPECT_EQ(epochs_done, name == "best.safetensors" ? 2 : 1) << name;
     expect_same_run(whole.out, o.out);
   }
 }
