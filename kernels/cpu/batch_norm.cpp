@@ -21,6 +21,7 @@ namespace glassnet::kernels {
 namespace {
 
 constexpr int64_t kChunkElements = 1 << 16;
+constexpr int64_t kChunkRows = 128;  // fewer would be spent on merging many channels
 constexpr int64_t kMaxChunks = 64;
 constexpr int64_t kRun = 64;  // rows added up in float before they go into a double
 constexpr int64_t kWideColumns = 64;
@@ -36,7 +37,8 @@ struct Layout {
     columns = fold * channels;
     elements = o.rows * channels;
     rows = (o.rows + fold - 1) / fold;
-    chunks = std::clamp<int64_t>(elements / kChunkElements, 1, kMaxChunks);
+    chunks = std::min({elements / kChunkElements, rows / kChunkRows, kMaxChunks});
+    chunks = std::max<int64_t>(chunks, 1);
   }
   int64_t chunk_begin(int64_t chunk) const { return rows * chunk / chunks; }
   // Elements of wide row `row`.
@@ -46,8 +48,11 @@ struct Layout {
 
 // Per-channel values, repeated for every folded row.
 std::vector<float> repeat(const Layout& layout, const float* values) {
-  std::vector<float> wide(static_cast<size_t>(layout.columns));
-  for (int64_t i = 0; i < layout.columns; ++i) wide[i] = values[i % layout.channels];
+  std::vector<float> wide;
+  wide.reserve(static_cast<size_t>(layout.columns));
+  for (int64_t i = 0; i < layout.fold; ++i) {
+    wide.insert(wide.end(), values, values + layout.channels);
+  }
   return wide;
 }
 
@@ -66,9 +71,12 @@ void sum_rows(const Layout& layout, int64_t begin, int64_t end, double* result, 
     for (int64_t i = 0; i < 2 * columns; ++i) wide[i] += static_cast<double>(run[i]);
   }
   std::fill(result, result + 2 * layout.channels, 0.0);
-  for (int64_t i = 0; i < columns; ++i) {
-    result[i % layout.channels] += wide[i];
-    result[layout.channels + i % layout.channels] += wide[columns + i];
+  for (int64_t i = 0; i < layout.fold; ++i) {
+    const double* first = wide.data() + i * layout.channels;
+    for (int64_t c = 0; c < layout.channels; ++c) {
+      result[c] += first[c];
+      result[layout.channels + c] += first[columns + c];
+    }
   }
 }
 
@@ -88,11 +96,12 @@ Statistics statistics(const float* x, const BatchNormShape& o, const Layout& lay
   parallel_tasks(layout.chunks, layout.worthwhile(), [&](int64_t chunk) {
     const int64_t begin = layout.chunk_begin(chunk), end = layout.chunk_begin(chunk + 1);
     const int64_t count = row_count(chunk);
-    const int64_t sampled = std::min<int64_t>(count, 16);
+    const int64_t sampled = std::min<int64_t>(count, 4);
     std::vector<float> shift(static_cast<size_t>(channels), 0.0f);
     for (int64_t i = 0; i < sampled; ++i) {
       const float* row = x + begin * columns + i * channels;
-      for (int64_t c = 0; c < channels; ++c) shift[c] += row[c] / static_cast<float>(sampled);
+      const float share = 1.0f / static_cast<float>(sampled);
+      for (int64_t c = 0; c < channels; ++c) shift[c] += row[c] * share;
     }
     const std::vector<float> wide_shift = repeat(layout, shift.data());
     std::vector<double> sums(static_cast<size_t>(2 * channels));
@@ -106,11 +115,11 @@ Statistics statistics(const float* x, const BatchNormShape& o, const Layout& lay
                  s2[i] += d * d;
                }
              });
-    const auto n = static_cast<double>(count);
+    const double share = 1 / static_cast<double>(count);
     for (int64_t c = 0; c < channels; ++c) {
       const double s1 = sums[c], s2 = sums[channels + c];
-      means[chunk * channels + c] = shift[c] + s1 / n;
-      squares[chunk * channels + c] = s2 - s1 * s1 / n;
+      means[chunk * channels + c] = shift[c] + s1 * share;
+      squares[chunk * channels + c] = s2 - s1 * s1 * share;
     }
   });
   Statistics total{std::vector<double>(static_cast<size_t>(channels), 0.0),
@@ -118,10 +127,11 @@ Statistics statistics(const float* x, const BatchNormShape& o, const Layout& lay
   double seen = 0;
   for (int64_t chunk = 0; chunk < layout.chunks; ++chunk) {
     const auto n = static_cast<double>(row_count(chunk));
+    const double share = n / (seen + n);
     for (int64_t c = 0; c < channels; ++c) {
       const double delta = means[chunk * channels + c] - total.mean[c];
-      total.mean[c] += delta * n / (seen + n);
-      total.squares[c] += squares[chunk * channels + c] + delta * delta * seen * n / (seen + n);
+      total.mean[c] += delta * share;
+      total.squares[c] += squares[chunk * channels + c] + delta * delta * seen * share;
     }
     seen += n;
   }
