@@ -484,6 +484,7 @@ TEST_F(Trainer, MoreEpochsWhereTheScheduleAllows) {
   o.epochs = 2;
   train(o);
   o.epochs = 3;
+  o.data = data_.path().lexically_relative(fs::current_path());
   EXPECT_TRUE(train(resumed(o)).finished);
   expect_same_run(whole.out, o.out);
 }

@@ -271,7 +271,7 @@ TrainOptions resumed_options(const TrainOptions& asked, const TrainOptions& run)
   result.resume = true;
   result.given = asked.given;
   result.factory = asked.factory;
-  if (!asked.data.empty()) result.data = asked.data;
+  if (!asked.data.empty()) result.data = fs::absolute(asked.data).lexically_normal();
   if (asked.threads != 0) result.threads = asked.threads;
   if (asked.loader_threads != 0) result.loader_threads = asked.loader_threads;
   result.cache_bytes = asked.cache_bytes;
