@@ -81,11 +81,11 @@ void turn_hue(Pixels& pixels, float turn) {
       sector = (rgb[0] - rgb[1]) / chroma + 4;
     }
     sector += 6 * turn;
+    sector -= 6 * std::floor(sector / 6);
     // Each channel is at its height for two sectors, at its depth for two, and slopes between.
-    constexpr std::array<float, 3> centers = {0, 2, 4};
     for (int c = 0; c < 3; ++c) {
-      float distance = std::abs(std::remainder(sector - centers[c], 6.0f));
-      rgb[c] = low + chroma * clamp01(2 - distance);
+      const float away = std::abs(sector - static_cast<float>(2 * c));
+      rgb[c] = low + chroma * clamp01(2 - std::min(away, 6 - away));
     }
   }
 }

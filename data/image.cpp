@@ -78,12 +78,17 @@ Image upright(Image stored, int orientation) {
   return result;
 }
 
-Image decode(std::span<const uint8_t> bytes, const std::string& name) {
+PictureHeader checked_header(std::span<const uint8_t> bytes, const std::string& name) {
   const PictureHeader header = read_picture_header(bytes, name);
-  require(header.height * header.width <= kMaxPixels, [&] {
+  require(header.height <= kMaxPixels / header.width, [&] {
     return fmt::format("{}: {} x {} pixels are over the limit of {} pixels; scale it down first",
                        name, header.width, header.height, kMaxPixels);
   });
+  return header;
+}
+
+Image decode(std::span<const uint8_t> bytes, const std::string& name) {
+  const PictureHeader header = checked_header(bytes, name);
   require(bytes.size() <= INT32_MAX, [&] {
     return fmt::format("{}: a file of {} bytes is over the limit of 2 GiB", name, bytes.size());
   });
@@ -119,8 +124,8 @@ Image read_image(const std::filesystem::path& path) {
 }
 
 std::pair<int, int> read_image_size(const std::filesystem::path& path) {
-  const PictureHeader header = read_picture_header(as_bytes(read_file(path)), path.string());
-  std::pair<int64_t, int64_t> size = {header.height, header.width};
+  const PictureHeader header = checked_header(as_bytes(read_file(path)), path.string());
+  std::pair size(static_cast<int>(header.height), static_cast<int>(header.width));
   if (swaps_axes(header.orientation)) std::swap(size.first, size.second);
   return size;
 }

@@ -175,6 +175,8 @@ PictureHeader read_png_header(const Reader& file, const std::string& name) {
       header.orientation = exif_orientation(exif);
     } else if (is("IEND")) {
       break;
+    } else if (critical && !is("PLTE") && !is("IDAT") && !is("CgBI")) {
+      fail_damaged(name, "a chunk of an unknown kind");
     }
     at += 12 + length;
   }

@@ -310,6 +310,10 @@ TEST(Image, RefusesDamage) {
   EXPECT_THAT(error_of([&] { decode(damaged); }), HasSubstr("checksum"));
   EXPECT_THAT(error_of([] { decode(png(2, 2, 8, 0, "\0\x01\x02"s)); }), HasSubstr("damaged"));
 
+  EXPECT_THAT(error_of([] { decode(png(2, 1, 8, 0, "\0\x01\x02"s, chunk("ABCD", ""))); }),
+              HasSubstr("unknown kind"));
+  EXPECT_EQ(decode(png(2, 1, 8, 0, "\0\x01\x02"s, chunk("teXt", "note"))).width, 2);
+
   // A Huffman table of 16 * 255 symbols, which no decoder has room for.
   const std::string table = "\0"s + std::string(16, '\xFF') + std::string(16 * 255, '\0');
   const std::string jpeg = jpeg_of(noise_image(8, 8, 4));
