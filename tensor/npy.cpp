@@ -125,7 +125,7 @@ class HeaderParser {
     const size_t end = quote == '\'' || quote == '"' ? rest_.find(quote, 1) : rest_.npos;
     // The array of descriptions of a structured type lands here as well.
     if (end == rest_.npos) fail("its header lacks a string where one is due");
-    const std::string text(rest_.substr(1, end - 1));
+    std::string text(rest_.substr(1, end - 1));
     rest_.remove_prefix(end + 1);
     return text;
   }
