@@ -19,6 +19,7 @@ TrainObserver TrainingProgress::observer() {
 
 void TrainingProgress::begin(const TrainPlan& plan) {
   epochs_ = plan.options.epochs;
+  for (const std::string& warning : plan.warnings) fmt::print(stderr, "{}\n", warning);
   if (form_ == kJson) return;
   std::string held_back;
   if (plan.validation_images > 0)

@@ -40,9 +40,12 @@ template <class TensorLike, class F>
 decltype(auto) on(const char* op, const TensorLike& x, F&& f) {
   return on(x.device(), [&](auto device) {
     switch (x.dtype()) {
-      case DType::kFloat32: return f(device, float{});
-      case DType::kFloat64: return f(device, double{});
-      default: refuse_dtype(op, x.dtype());
+      case DType::kFloat32:
+        return f(device, float{});
+      case DType::kFloat64:
+        return f(device, double{});
+      default:
+        refuse_dtype(op, x.dtype());
     }
   });
 }
@@ -50,10 +53,10 @@ decltype(auto) on(const char* op, const TensorLike& x, F&& f) {
 // What `glassnet devices` prints: a line of facts for each device, or why one cannot be used.
 struct DeviceInfo {
   Device device;
-  std::string name;         // "Intel(R) Xeon(R) Processor"
-  std::string details;      // cores and instruction sets, or driver, memory, compute capability
+  std::string name;     // "Intel(R) Xeon(R) Processor"
+  std::string details;  // cores and instruction sets, or driver, memory, compute capability
   bool usable = true;
-  std::string why_not;      // one sentence when it is not usable
+  std::string why_not;  // one sentence when it is not usable
 };
 std::vector<DeviceInfo> list_devices();
 

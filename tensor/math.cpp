@@ -85,15 +85,27 @@ GLASSNET_UNARY_FUNCTORS(GLASSNET_INSTANTIATE)
 GLASSNET_BINARY_FUNCTORS(GLASSNET_INSTANTIATE)
 #undef GLASSNET_INSTANTIATE
 
-Tensor add(const Tensor& a, const Tensor& b) { return binary(kernels::Add{}, a, b); }
-Tensor sub(const Tensor& a, const Tensor& b) { return binary(kernels::Sub{}, a, b); }
-Tensor mul(const Tensor& a, const Tensor& b) { return binary(kernels::Mul{}, a, b); }
-Tensor div(const Tensor& a, const Tensor& b) { return binary(kernels::Div{}, a, b); }
+Tensor add(const Tensor& a, const Tensor& b) {
+  return binary(kernels::Add{}, a, b);
+}
+Tensor sub(const Tensor& a, const Tensor& b) {
+  return binary(kernels::Sub{}, a, b);
+}
+Tensor mul(const Tensor& a, const Tensor& b) {
+  return binary(kernels::Mul{}, a, b);
+}
+Tensor div(const Tensor& a, const Tensor& b) {
+  return binary(kernels::Div{}, a, b);
+}
 Tensor scale(const Tensor& x, double factor, double shift) {
   return unary(kernels::Affine{factor, shift}, x);
 }
-Tensor relu(const Tensor& x) { return unary(kernels::Relu{}, x); }
-Tensor abs(const Tensor& x) { return unary(kernels::Abs{}, x); }
+Tensor relu(const Tensor& x) {
+  return unary(kernels::Relu{}, x);
+}
+Tensor abs(const Tensor& x) {
+  return unary(kernels::Abs{}, x);
+}
 
 Tensor sum(const Tensor& x, const std::vector<int>& axes, bool keep_dims) {
   return scaled_sum(x, 1, reduce_shape(x.shape(), axes), keep_dims);
@@ -172,9 +184,10 @@ Tensor softmax(const Tensor& x) {
 
 Tensor resize_bilinear(const Tensor& x, int64_t out_h, int64_t out_w) {
   require(x.rank() == 4 && x.numel() > 0 && out_h > 0 && out_w > 0, [&] {
-    return fmt::format("[resize_bilinear] expected x (N, H, W, C) and a positive size, got {} to "
-                       "({}, {})",
-                       x.shape().str(), out_h, out_w);
+    return fmt::format(
+        "[resize_bilinear] expected x (N, H, W, C) and a positive size, got {} to "
+        "({}, {})",
+        x.shape().str(), out_h, out_w);
   });
   const kernels::ResizeShape shape{x.dim(0), x.dim(1), x.dim(2), x.dim(3), out_h, out_w};
   Tensor y = Tensor::empty({shape.n, out_h, out_w, shape.c}, x.dtype(), x.device());

@@ -37,7 +37,7 @@ Tensor sum_to(const Tensor& x, const Shape& shape);
 // a += b, in place; same shape.
 void add_in_place(Tensor& a, const Tensor& b);
 
-Tensor softmax(const Tensor& x);                                    // over the last axis
+Tensor softmax(const Tensor& x);                                        // over the last axis
 Tensor resize_bilinear(const Tensor& x, int64_t out_h, int64_t out_w);  // NHWC
 
 }  // namespace glassnet

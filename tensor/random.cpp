@@ -64,7 +64,9 @@ double Random::uniform() {
   return to_uniform(high, next());
 }
 
-double Random::uniform(double low, double high) { return low + (high - low) * uniform(); }
+double Random::uniform(double low, double high) {
+  return low + (high - low) * uniform();
+}
 
 int64_t Random::below(int64_t n) {
   // Values over the largest multiple of n would favour small results.

@@ -24,11 +24,11 @@ class Random {
   // A stream of its own for an item, for example image `b` in epoch `a`.
   Random(uint64_t seed, Stream stream, uint64_t a, uint64_t b);
 
-  uint32_t next();                        // 32 random bits
-  double uniform();                       // [0, 1), 53 bits
+  uint32_t next();   // 32 random bits
+  double uniform();  // [0, 1), 53 bits
   double uniform(double low, double high);
-  int64_t below(int64_t n);               // 0 … n-1, unbiased
-  double normal();                        // mean 0, variance 1 (Box-Muller)
+  int64_t below(int64_t n);  // 0 … n-1, unbiased
+  double normal();           // mean 0, variance 1 (Box-Muller)
 
  private:
   uint64_t seed_, stream_, index_ = 0;

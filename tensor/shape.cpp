@@ -32,7 +32,9 @@ int Shape::axis(int axis) const {
   return positive;
 }
 
-int64_t Shape::dim(int i) const { return dims_[axis(i)]; }
+int64_t Shape::dim(int i) const {
+  return dims_[axis(i)];
+}
 
 std::string Shape::str() const {
   if (rank_ == 1) return fmt::format("({},)", dims_[0]);

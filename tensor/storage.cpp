@@ -20,7 +20,9 @@ namespace {
 constexpr size_t kAlignment = 64;
 constexpr size_t kHugePage = size_t{2} << 20;
 
-size_t round_up(size_t bytes, size_t unit) { return (bytes + unit - 1) / unit * unit; }
+size_t round_up(size_t bytes, size_t unit) {
+  return (bytes + unit - 1) / unit * unit;
+}
 
 // Rounding sizes makes blocks of nearly equal tensors interchangeable.
 size_t rounded_capacity(size_t bytes) {
@@ -148,10 +150,18 @@ Storage::Storage(size_t bytes, Device device) : size_(bytes), device_(device) {
   std::tie(data_, capacity_) = allocator(device).allocate(bytes);
 }
 
-Storage::~Storage() { allocator(device_).free(data_, capacity_); }
+Storage::~Storage() {
+  allocator(device_).free(data_, capacity_);
+}
 
-MemoryStats memory_stats(Device device) { return allocator(device).stats(); }
-void reset_peak_memory(Device device) { allocator(device).reset_peak(); }
-void release_cached_memory(Device device) { allocator(device).release(); }
+MemoryStats memory_stats(Device device) {
+  return allocator(device).stats();
+}
+void reset_peak_memory(Device device) {
+  allocator(device).reset_peak();
+}
+void release_cached_memory(Device device) {
+  allocator(device).release();
+}
 
 }  // namespace glassnet

@@ -34,9 +34,9 @@ class Storage {
 };
 
 struct MemoryStats {
-  size_t active_bytes = 0;  // held by tensors
-  size_t cached_bytes = 0;  // free, kept for reuse
-  size_t peak_bytes = 0;    // the highest active_bytes since the last reset
+  size_t active_bytes = 0;          // held by tensors
+  size_t cached_bytes = 0;          // free, kept for reuse
+  size_t peak_bytes = 0;            // the highest active_bytes since the last reset
   uint64_t system_allocations = 0;  // requests that reached the operating system or driver
 };
 MemoryStats memory_stats(Device device = {});

@@ -67,9 +67,8 @@ Tensor Tensor::reshape(const Shape& shape) const {
       known *= dims[i];
       continue;
     }
-    require(inferred < 0, [&] {
-      return fmt::format("[reshape] expected at most one -1, got {}", shape.str());
-    });
+    require(inferred < 0,
+            [&] { return fmt::format("[reshape] expected at most one -1, got {}", shape.str()); });
     inferred = static_cast<int>(i);
   }
   if (inferred >= 0 && known > 0) dims[inferred] = numel() / known;
@@ -142,9 +141,8 @@ void Tensor::fill(double value) {
 }
 
 Tensor Tensor::permute(const std::vector<int64_t>& axes) const {
-  require(static_cast<int>(axes.size()) == rank(), [&] {
-    return fmt::format("[permute] expected {} axes, got {}", rank(), axes.size());
-  });
+  require(static_cast<int>(axes.size()) == rank(),
+          [&] { return fmt::format("[permute] expected {} axes, got {}", rank(), axes.size()); });
   std::vector<int64_t> dims;
   std::vector<bool> seen(axes.size(), false);
   for (const int64_t axis : axes) {
@@ -181,7 +179,11 @@ template std::vector<double> Tensor::to_vector() const;
 template std::vector<uint8_t> Tensor::to_vector() const;
 template std::vector<int64_t> Tensor::to_vector() const;
 
-Tensor nchw_to_nhwc(const Tensor& x) { return x.rank() == 4 ? x.permute({0, 2, 3, 1}) : x; }
-Tensor nhwc_to_nchw(const Tensor& x) { return x.rank() == 4 ? x.permute({0, 3, 1, 2}) : x; }
+Tensor nchw_to_nhwc(const Tensor& x) {
+  return x.rank() == 4 ? x.permute({0, 2, 3, 1}) : x;
+}
+Tensor nhwc_to_nchw(const Tensor& x) {
+  return x.rank() == 4 ? x.permute({0, 3, 1, 2}) : x;
+}
 
 }  // namespace glassnet

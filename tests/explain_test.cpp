@@ -59,8 +59,8 @@ TEST(GradCam, EqualsClassifierWeightsOverPooledFeatures) {
     for (int64_t i = 0; i < 30; ++i) {
       double expected = 0;
       for (int64_t c = 0; c < 5; ++c) {
-        expected += net.fc.weight.value().data<float>()[target * 5 + c] / 30.0 *
-                    a.data<float>()[i * 5 + c];
+        expected +=
+            net.fc.weight.value().data<float>()[target * 5 + c] / 30.0 * a.data<float>()[i * 5 + c];
       }
       EXPECT_NEAR(map.data<float>()[i], expected, 1e-6);
       const Tensor rectified = grad_cam_at_layer(net, image, target, "features");
