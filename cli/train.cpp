@@ -109,6 +109,10 @@ void add_train(CLI::App& app, Action& action) {
   command->add_flag("--json", a.json, "print a JSON object an epoch");
 
   const std::string network = "Network";
+  command
+      ->add_option("--pretrained", o.pretrained,
+                   "weight file to start from; its classifier only where it fits")
+      ->group(network);
   command->add_option("--model", o.model, "architecture")->capture_default_str()->group(network);
   command
       ->add_flag("--zero-init-residual", o.zero_init_residual, "start every block as the identity")
