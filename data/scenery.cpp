@@ -66,7 +66,7 @@ Mood draw_mood(Random& random) {
   mood.sun = mood.sun * strength;
   mood.haze = mix(mood.horizon, mood.zenith, uniform(random, 0, 0.4f));
   mood.haze_density =
-      chance(random, 0.25f) ? uniform(random, 0.1f, 0.3f) : uniform(random, 0.01f, 0.08f);
+      chance(random, 0.2f) ? uniform(random, 0.08f, 0.22f) : uniform(random, 0.01f, 0.08f);
   mood.cloud_cover = chance(random, 0.3f) ? 0 : uniform(random, 0.2f, 0.9f);
   mood.cloud_stretch = chance(random, 0.5f) ? uniform(random, 1, 1.6f) : uniform(random, 2, 5);
   mood.cloud_light = mix(mood.horizon, mood.sun + mood.ambient * 0.6f, uniform(random, 0.4f, 0.9f));

@@ -964,7 +964,7 @@ void develop(const Canvas& canvas, Random& random, Scene& scene) {
               cy = 0.5f + uniform(random, -slack, slack);
   const float mirror = chance(random, 0.5f) ? -1.0f : 1.0f;
   const float cosine = std::cos(angle) * zoom, sine = std::sin(angle) * zoom;
-  const float blur = chance(random, 0.3f) ? uniform(random, 0.3f, 0.8f) / 150 : 0;
+  const float blur = chance(random, 0.2f) ? uniform(random, 0.3f, 0.8f) / 150 : 0;
   std::vector<Color> colors(static_cast<size_t>(size) * size);
   for (int row = 0; row < size; ++row)
     for (int column = 0; column < size; ++column) {
@@ -996,8 +996,8 @@ void develop(const Canvas& canvas, Random& random, Scene& scene) {
   const float exposure = uniform(random, 0.34f, 0.58f), contrast = uniform(random, 0.15f, 0.23f);
   const float gain = contrast / std::max(deviation, 0.03f),
               vividness = uniform(random, 0.75f, 1.2f);
-  // Most of the mean colour is taken for a cast of the light and removed; another one is added.
-  const float balance = uniform(random, 0.35f, 0.65f);
+  // Part of the mean colour is taken for a cast of the light and removed; another one is added.
+  const float balance = uniform(random, 0.2f, 0.5f);
   const Color cast = any_color(random, {0, 1}, {0, 0.12f}, {1, 1});
   const float noise = uniform(random, 0.002f, 0.014f), vignette = uniform(random, 0, 0.3f);
   const Noise sensor = make_noise(random);
@@ -1050,7 +1050,7 @@ Scene draw_scene(int label, uint64_t seed, uint64_t index, int size) {
     develop(canvas, random, scene);
     const auto covered = std::count(scene.mask.begin(), scene.mask.end(), 255);
     const double share = static_cast<double>(covered) / static_cast<double>(scene.mask.size());
-    if (share > 0.06 && share < 0.8) return scene;
+    if (share > 0.1 && share < 0.8) return scene;
   }
 }
 

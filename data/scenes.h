@@ -32,7 +32,7 @@ struct Scene {
 };
 
 // A pure function of its arguments; one index drawn at two sizes is one composition. The mask
-// covers between 6 % and 80 % of the picture. Throws UsageError for an unknown label or a size
+// covers between 10 % and 80 % of the picture. Throws UsageError for an unknown label or a size
 // outside 16 … 2048.
 Scene draw_scene(int label, uint64_t seed, uint64_t index, int size = 150);
 
