@@ -293,7 +293,8 @@ std::vector<Tensor> grad(const Variable& y, const std::vector<Variable>& inputs,
   reverse_pass(
       y, options, [&](Node* node) { return on_path.contains(node); },
       [&](Node& node, const Tensor& dy) {
-        if (targets.contains(&node)) found[&node] = dy;
+        // Two inputs of a sum receive one and the same gradient; what is handed out is not shared.
+        if (targets.contains(&node)) found[&node] = dy.unique() ? dy : dy.clone();
       });
   std::vector<Tensor> result;
   for (size_t i = 0; i < inputs.size(); ++i) {

@@ -677,5 +677,12 @@ TEST(Freeing, AThrowInTheMiddleLeavesTheEngineUsable) {
   EXPECT_EQ(values_of(x.grad()), (Values{2}));
 }
 
+TEST(Grad, HandsOutTensorsThatShareNothing) {
+  const Variable a = leaf(Tensor::full({2}, 1)), b = leaf(Tensor::full({2}, 2));
+  std::vector<Tensor> gradients = grad(sum(add(a, b)), {a, b});
+  gradients[0].fill(7);
+  EXPECT_EQ(gradients[1].to_vector<float>(), (std::vector<float>{1, 1}));
+}
+
 }  // namespace
 }  // namespace glassnet
