@@ -1,0 +1,235 @@
+// The program as a user meets it: commands on small data, and one clear sentence for bad input.
+#include <sys/wait.h>
+
+#include <array>
+#include <cstdio>
+#include <fstream>
+#include <iterator>
+
+#include <fmt/format.h>
+#include <nlohmann/json.hpp>
+
+#include "tensor/npy.h"
+#include "tests/data_support.h"
+
+namespace glassnet {
+namespace {
+
+namespace fs = std::filesystem;
+using test::TempFolder;
+using testing::HasSubstr;
+
+struct Outcome {
+  int code = -1;
+  std::string out, err;
+};
+
+std::string contents(const fs::path& path) {
+  std::ifstream file(path, std::ios::binary);
+  return {std::istreambuf_iterator<char>(file), {}};
+}
+
+// A trained network and the scenes it was trained on, made once for all tests.
+class CommandLine : public testing::Test {
+ protected:
+  static void SetUpTestSuite() {
+    folder_ = new TempFolder;
+    ASSERT_EQ(run("scenes {}/scenes --train 6 --test 2 --size 48").code, 0);
+    const Outcome trained =
+        run("train {0}/scenes --model resnet18 --image-size 32 --epochs 2 --batch-size 12 --out "
+            "{0}/run");
+    ASSERT_EQ(trained.code, 0) << trained.err;
+  }
+  static void TearDownTestSuite() {
+    delete folder_;
+    folder_ = nullptr;
+  }
+
+  // `{0}` in the arguments stands for the tests' folder.
+  static Outcome run(const std::string& arguments, const std::string& before = "") {
+    const std::string folder = folder_->path().string();
+    const std::string out = folder + "/stdout", err = folder + "/stderr";
+    const std::string command =
+        fmt::format("{} '{}' {} >'{}' 2>'{}' </dev/null", before, GLASSNET_PROGRAM,
+                    fmt::format(fmt::runtime(arguments), folder), out, err);
+    const int status = std::system(("bash -c \"" + command + "\"").c_str());
+    return {WIFEXITED(status) ? WEXITSTATUS(status) : -1, contents(out), contents(err)};
+  }
+
+  // Refused with `code`, and one line that says `what`.
+  static void refuses(const std::string& arguments, int code, const std::string& what) {
+    const Outcome outcome = run(arguments);
+    EXPECT_EQ(outcome.code, code) << arguments << "\n" << outcome.err;
+    EXPECT_THAT(outcome.err, HasSubstr(what)) << arguments;
+    EXPECT_EQ(std::count(outcome.err.begin(), outcome.err.end(), '\n'), 1) << arguments << "\n"
+                                                                           << outcome.err;
+  }
+
+  static fs::path path(const std::string& name) { return *folder_ / name; }
+  static size_t files_below(const fs::path& folder) {
+    if (!fs::exists(folder)) return 0;
+    return static_cast<size_t>(std::distance(fs::recursive_directory_iterator(folder),
+                                             fs::recursive_directory_iterator()));
+  }
+
+  static inline TempFolder* folder_ = nullptr;
+};
+
+TEST_F(CommandLine, EveryCommandHasHelpWithAnExample) {
+  for (const char* command :
+       {"train", "predict", "evaluate", "explain", "scenes", "summary", "devices", "demo"}) {
+    const Outcome outcome = run(std::string(command) + " --help");
+    EXPECT_EQ(outcome.code, 0) << command;
+    EXPECT_THAT(outcome.out, HasSubstr("Example")) << command;
+  }
+  EXPECT_THAT(run("--version").out, testing::StartsWith("glassnet "));
+}
+
+TEST_F(CommandLine, PredictsWithProbabilitiesThatSumToOne) {
+  const Outcome outcome = run("predict {0}/run {0}/scenes/test/sea --json");
+  ASSERT_EQ(outcome.code, 0) << outcome.err;
+  const auto list = nlohmann::json::parse(outcome.out);
+  ASSERT_EQ(list.size(), 2u);
+  for (const auto& entry : list) {
+    double sum = 0, highest = 0;
+    std::string best;
+    for (const auto& [name, share] : entry["probabilities"].items()) {
+      sum += share.get<double>();
+      if (share.get<double>() > highest) {
+        highest = share;
+        best = name;
+      }
+    }
+    EXPECT_NEAR(sum, 1, 1e-5);
+    EXPECT_EQ(entry["predicted"], best);
+    EXPECT_EQ(entry["logits"].size(), 6u);
+  }
+  EXPECT_THAT(run("predict {0}/run {0}/scenes/test/sea").out, HasSubstr("00001.jpg"));
+}
+
+TEST_F(CommandLine, EvaluatesAsTheRunRecorded) {
+  const Outcome outcome = run("evaluate {0}/run {0}/scenes --json");
+  ASSERT_EQ(outcome.code, 0) << outcome.err;
+  const auto result = nlohmann::json::parse(outcome.out);
+  EXPECT_EQ(result["images"], 12);
+  // The best epoch's line in the run's log says the same.
+  double best = -1, best_loss = 0;
+  std::ifstream lines(path("run/metrics.jsonl"));
+  for (std::string line; std::getline(lines, line);) {
+    const auto epoch = nlohmann::json::parse(line);
+    const double accuracy = epoch["test_accuracy"], loss = epoch["test_loss"];
+    if (accuracy > best || (accuracy == best && loss < best_loss)) {
+      best = accuracy;
+      best_loss = loss;
+    }
+  }
+  EXPECT_EQ(result["accuracy"].get<double>(), best);
+  EXPECT_NEAR(result["loss"].get<double>(), best_loss, 1e-6);
+  int total = 0;
+  for (const auto& row : result["confusion_matrix"]) {
+    for (const auto& count : row) total += count.get<int>();
+  }
+  EXPECT_EQ(total, 12);
+  EXPECT_THAT(run("evaluate {0}/run {0}/scenes").out, HasSubstr("precision"));
+}
+
+TEST_F(CommandLine, ExplainsIntoFilesThatNeverCollide) {
+  // Two pictures of one name in folders of different names, and one in a folder of the same name.
+  fs::create_directories(path("a/sea"));
+  fs::create_directories(path("b/sea"));
+  fs::create_directories(path("b/forest"));
+  const auto picture = path("scenes/test/sea/00001.jpg");
+  for (const char* copy : {"a/sea/x.jpg", "b/sea/x.jpg", "b/forest/x.jpg"}) {
+    fs::copy_file(picture, path(copy), fs::copy_options::overwrite_existing);
+  }
+  const Outcome outcome =
+      run("explain {0}/run {0}/a/sea/x.jpg {0}/b/sea/x.jpg {0}/b/forest/x.jpg --save png,npy,json "
+          "--out {0}/maps --json");
+  ASSERT_EQ(outcome.code, 0) << outcome.err;
+  for (const char* stem : {"sea-x", "sea-x-2", "forest-x"}) {
+    for (const char* method : {"gradcam", "saliency"}) {
+      const std::string name = fmt::format("maps/{}.{}", stem, method);
+      EXPECT_TRUE(fs::exists(path(name + ".png"))) << name;
+      const Tensor map = load_npy(path(name + ".npy"));
+      EXPECT_EQ(map.shape(), (Shape{32, 32}));
+      EXPECT_EQ(map.dtype(), DType::kFloat32);
+      const auto record = nlohmann::json::parse(contents(path(name + ".json")));
+      EXPECT_EQ(record["method"], method);
+      EXPECT_EQ(record["map"][31][7].get<float>(), map.to_vector<float>()[31 * 32 + 7]);
+    }
+  }
+  EXPECT_TRUE(fs::exists(path("maps/sheet.png")));
+  const auto list = nlohmann::json::parse(outcome.out);
+  EXPECT_EQ(list.size(), 3u);
+  EXPECT_EQ(list[0]["true_class"], "sea");
+}
+
+TEST_F(CommandLine, GoesOnPastAPictureThatCannotBeRead) {
+  std::ofstream(path("broken.jpg")) << "not a picture";
+  const Outcome outcome =
+      run("explain {0}/run {0}/broken.jpg {0}/scenes/test/sea/00001.jpg --out {0}/past");
+  EXPECT_EQ(outcome.code, 1);
+  EXPECT_THAT(outcome.err, HasSubstr("broken.jpg"));
+  EXPECT_TRUE(fs::exists(path("past/00001.gradcam.png")));
+}
+
+TEST_F(CommandLine, RefusesWhatMakesNoSenseInOneSentence) {
+  const std::string train = "train {0}/scenes --image-size 32 --epochs 1 --out {0}/refused ";
+  refuses(train + "--batch-size 0", 2, "batch-size");
+  refuses(train + "--epochs 0", 2, "epochs");
+  refuses(train + "--lr -1", 2, "lr");
+  refuses(train + "--validation-split 1.5", 2, "validation-split");
+  refuses(train + "--optimizer sgdm", 2, "sgdm");
+  refuses(train + "--schedule linear", 2, "linear");
+  refuses(train + "--augment mixup", 2, "mixup");
+  refuses(train + "--fit stretch", 2, "stretch");
+  refuses(train + "--model resnet5", 2, "resnet5");
+  refuses(train + "--precision bf16", 2, "bf16");
+  refuses(train + "--device cuda", 2, "CPU");
+  refuses(train + "--no-such-option", 2, "--no-such-option");
+  EXPECT_EQ(files_below(path("refused")), 0u) << "a refused training leaves nothing behind";
+  refuses("train {0}/scenes --out {0}/run", 2, "already holds a run");
+  refuses("explain {0}/run {0}/scenes/test/sea/00001.jpg --class oceans --out {0}/no", 2, "oceans");
+  refuses("explain {0}/run {0}/scenes/test/sea/00001.jpg --class 6 --out {0}/no", 2, "6");
+  refuses("explain {0}/run {0}/scenes/test/sea/00001.jpg --method gradcan --out {0}/no", 2,
+          "gradcan");
+  refuses("explain {0}/run {0}/scenes/test/sea/00001.jpg --layer layer5 --out {0}/no", 2, "layer4");
+  EXPECT_EQ(files_below(path("no")), 0u);
+  refuses("summary resnet49", 2, "resnet49");
+}
+
+TEST_F(CommandLine, ReportsWhatCannotBeDoneInOneSentence) {
+  refuses("train {0}/nowhere --out {0}/failed", 1, "nowhere");
+  fs::create_directories(path("hollow/train/cat"));
+  fs::create_directories(path("hollow/train/dog"));
+  fs::create_directories(path("hollow/test/cat"));
+  refuses("train {0}/hollow --out {0}/failed", 1, "cat");
+  refuses("predict {0}/nowhere {0}/scenes/test/sea", 1, "nowhere");
+  refuses("predict {0}/run {0}/nowhere.jpg", 1, "nowhere.jpg");
+  refuses("evaluate {0}/run {0}/nowhere", 1, "nowhere");
+
+  // A text file called .jpg among the training pictures.
+  fs::copy(path("scenes"), path("dirty"), fs::copy_options::recursive);
+  std::ofstream(path("dirty/train/sea/note.jpg")) << "not a picture";
+  refuses("train {0}/dirty --image-size 32 --epochs 1 --out {0}/failed", 1, "note.jpg");
+
+  // Weights cut short, and weights of another architecture.
+  const std::string whole = contents(path("run/best.safetensors"));
+  std::ofstream(path("short.safetensors"), std::ios::binary) << whole.substr(0, whole.size() / 2);
+  refuses("predict {0}/short.safetensors {0}/scenes/test/sea", 1, "short.safetensors");
+  const Outcome other =
+      run("predict {0}/run/best.safetensors {0}/scenes/test/sea --model resnet50");
+  EXPECT_NE(other.code, 0);
+  EXPECT_THAT(other.err, HasSubstr("best.safetensors"));
+  EXPECT_EQ(files_below(path("failed")), 0u);
+}
+
+TEST_F(CommandLine, RefusesADataSetWithOtherClasses) {
+  fs::create_directories(path("other/cat"));
+  fs::copy_file(path("scenes/test/sea/00001.jpg"), path("other/cat/1.jpg"),
+                fs::copy_options::overwrite_existing);
+  refuses("evaluate {0}/run {0}/other", 1, "cat");
+}
+
+}  // namespace
+}  // namespace glassnet
