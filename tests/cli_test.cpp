@@ -193,7 +193,8 @@ TEST_F(CommandLine, RefusesWhatMakesNoSenseInOneSentence) {
   refuses("explain {0}/run {0}/scenes/test/sea/00001.jpg --class 6 --out {0}/no", 2, "6");
   refuses("explain {0}/run {0}/scenes/test/sea/00001.jpg --method gradcan --out {0}/no", 2,
           "gradcan");
-  refuses("explain {0}/run {0}/scenes/test/sea/00001.jpg --layer layer5 --out {0}/no", 2, "layer4");
+  refuses("explain {0}/run {0}/scenes/test/sea/00001.jpg --layer layer5 --out {0}/no", 2,
+          "the nearest names are layer1");
   EXPECT_EQ(files_below(path("no")), 0u);
   refuses("summary resnet49", 2, "resnet49");
 }

@@ -22,7 +22,7 @@ constexpr const char* kStatePrefix = "last.state-";
 
 // JSON numbers are written with as many digits as tell a double apart, so that the sums of an
 // interrupted epoch go on exactly. Losses that are no number become null.
-std::string to_text(const Progress& p) {
+std::string to_text(const RunProgress& p) {
   return Json{{"epochs_done", p.epochs_done}, {"steps_done", p.steps_done},
               {"loss_sum", p.loss_sum},       {"correct", p.correct},
               {"images", p.images},           {"seconds", p.seconds},
@@ -31,7 +31,7 @@ std::string to_text(const Progress& p) {
       .dump();
 }
 
-Progress parse_progress(const std::string& text) {
+RunProgress parse_progress(const std::string& text) {
   const Json json = Json::parse(text);
   const Json& best_loss = json.at("best_loss");
   return {.epochs_done = json.at("epochs_done").get<int64_t>(),
@@ -58,7 +58,7 @@ void remove_states_but(const RunFolder& folder, const std::string& kept) {
 }  // namespace
 
 void save_checkpoint(const RunFolder& folder, const Module& model, const ModelCard& card,
-                     const Optimizer& optimizer, const Progress& progress) {
+                     const Optimizer& optimizer, const RunProgress& progress) {
   const std::string state =
       fmt::format("{}{}-{}.safetensors", kStatePrefix, progress.epochs_done, progress.steps_done);
   save_safetensors(folder.path() / state,
@@ -68,7 +68,7 @@ void save_checkpoint(const RunFolder& folder, const Module& model, const ModelCa
   remove_states_but(folder, state);
 }
 
-Progress load_checkpoint(const RunFolder& folder, Module& model, Optimizer& optimizer) {
+RunProgress load_checkpoint(const RunFolder& folder, Module& model, Optimizer& optimizer) {
   std::error_code ignored;
   if (!fs::exists(folder.last(), ignored)) {
     remove_states_but(folder, "");
@@ -85,7 +85,7 @@ Progress load_checkpoint(const RunFolder& folder, Module& model, Optimizer& opti
           });
   const fs::path path = folder.path() / name->second;
   const SafeTensors state = load_safetensors(path);
-  Progress progress;
+  RunProgress progress;
   try {
     progress = parse_progress(state.metadata.at(kProgress));
   } catch (const std::exception&) {
@@ -102,7 +102,7 @@ Progress load_checkpoint(const RunFolder& folder, Module& model, Optimizer& opti
 }
 
 void save_best(const RunFolder& folder, const Module& model, const ModelCard& card,
-               const Progress& progress) {
+               const RunProgress& progress) {
   save_weights(folder.best(), model, card,
                {{kEpoch, std::to_string(progress.best_epoch)},
                 {"glassnet.accuracy", fmt::format("{}", progress.best_accuracy)},

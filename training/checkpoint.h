@@ -16,7 +16,7 @@
 namespace glassnet {
 
 // How far a run has come. Sums are over the images of the epoch that is under way.
-struct Progress {
+struct RunProgress {
   int64_t epochs_done = 0;
   int64_t steps_done = 0;  // of the epoch after them
   double loss_sum = 0;
@@ -29,15 +29,15 @@ struct Progress {
 };
 
 void save_checkpoint(const RunFolder& folder, const Module& model, const ModelCard& card,
-                     const Optimizer& optimizer, const Progress& progress);
+                     const Optimizer& optimizer, const RunProgress& progress);
 
 // Fills model and optimizer from the last one; leaves them as they are where there is no checkpoint
-// yet (the result is then a Progress of zeros). Throws Error, naming the file, for one that cannot
-// be read or does not fit.
-Progress load_checkpoint(const RunFolder& folder, Module& model, Optimizer& optimizer);
+// yet (the result is then a RunProgress of zeros). Throws Error, naming the file, for one that
+// cannot be read or does not fit.
+RunProgress load_checkpoint(const RunFolder& folder, Module& model, Optimizer& optimizer);
 
 // The weights of the best epoch so far, as a weight file.
 void save_best(const RunFolder& folder, const Module& model, const ModelCard& card,
-               const Progress& progress);
+               const RunProgress& progress);
 
 }  // namespace glassnet

@@ -187,7 +187,7 @@ std::unique_ptr<Loader> evaluation_loader(const RunConfig& config, const Samples
 // --- the run -------------------------------------------------------------------------------------
 
 // Higher accuracy, then lower loss; a loss that is no number is the worst.
-bool is_better(const Evaluation& evaluation, const Progress& progress) {
+bool is_better(const Evaluation& evaluation, const RunProgress& progress) {
   if (progress.best_epoch == 0) return true;
   if (evaluation.accuracy != progress.best_accuracy) {
     return evaluation.accuracy > progress.best_accuracy;
@@ -444,10 +444,10 @@ class Run {
     log_->append(test.predicted, test.probability, test.true_probability);
     folder_.append_metrics(metrics);
 
-    Progress next{.epochs_done = metrics.epoch,
-                  .best_epoch = progress_.best_epoch,
-                  .best_accuracy = progress_.best_accuracy,
-                  .best_loss = progress_.best_loss};
+    RunProgress next{.epochs_done = metrics.epoch,
+                     .best_epoch = progress_.best_epoch,
+                     .best_accuracy = progress_.best_accuracy,
+                     .best_loss = progress_.best_loss};
     if (metrics.best) {
       next.best_epoch = metrics.epoch;
       next.best_accuracy = selecting.accuracy;
@@ -497,7 +497,7 @@ class Run {
   Schedule schedule_;
   std::unique_ptr<Loader> train_, validation_, test_;
   std::optional<PredictionLog> log_;
-  Progress progress_;
+  RunProgress progress_;
 };
 
 }  // namespace
