@@ -22,9 +22,9 @@ constexpr size_t kWrongShown = 4;
 struct Arguments {
   DeviceArguments device;
   std::filesystem::path out = "glassnet-demo";
-  int train_per_class = 200, test_per_class = 50;
+  int train_per_class = 250, test_per_class = 50;
   int64_t epochs = 8;
-  int image_size = 64;
+  int image_size = 112;
   uint64_t seed = 0;
 };
 

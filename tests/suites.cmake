@@ -15,7 +15,7 @@ foreach(line IN LISTS lines)
   string(STRIP "${line}" suite)
   string(REGEX REPLACE "[.]$" "" name "${suite}")
   add_test(${name} ${tests_binary} --gtest_filter=${suite}*)
-  set_tests_properties(${name} PROPERTIES TIMEOUT 600)
+  set_tests_properties(${name} PROPERTIES TIMEOUT 1200)
   if(name MATCHES "^(.*/)?Gpu")
     # A suite skips all of its tests or none, so that a skip never hides a failure.
     set_tests_properties(${name} PROPERTIES LABELS gpu SKIP_REGULAR_EXPRESSION "\\[  SKIPPED \\]")
