@@ -91,7 +91,7 @@ std::string duration(double seconds) {
   return h > 0 ? fmt::format("{}:{:02}:{:02}", h, m, s) : fmt::format("{}:{:02}", m, s);
 }
 
-Progress::Progress(std::string label, int64_t total, ProgressOptions options)
+Progress::Progress(const std::string& label, int64_t total, ProgressOptions options)
     : label_(printable(label)),
       total_(total),
       options_(std::move(options)),

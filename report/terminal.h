@@ -37,7 +37,7 @@ struct ProgressOptions {
 class Progress {
  public:
   // total <= 0: not known, so there is no bar and no time left, only what was done and the rate.
-  Progress(std::string label, int64_t total, ProgressOptions options = {});
+  Progress(const std::string& label, int64_t total, ProgressOptions options = {});
   ~Progress();
   Progress(const Progress&) = delete;
   Progress& operator=(const Progress&) = delete;
