@@ -11,6 +11,7 @@
 #include "data/loader.h"
 #include "data/scenes.h"
 #include "kernels/error.h"
+#include "kernels/flush_denormals.h"
 #include "models/resnet.h"
 #include "models/safetensors.h"
 #include "models/summary.h"

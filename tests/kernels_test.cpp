@@ -20,6 +20,7 @@
 #include "kernels/copy.h"
 #include "kernels/elementwise.h"
 #include "kernels/error.h"
+#include "kernels/flush_denormals.h"
 #include "kernels/matmul.h"
 #include "kernels/pool.h"
 #include "kernels/reduce.h"
@@ -1017,6 +1018,27 @@ TEST(Permute, MatchesTheDefinition) {
     expect_permutes<uint32_t>(c.dims, c.axes);
     expect_permutes<uint64_t>(c.dims, c.axes);
   }
+}
+
+TEST(FlushDenormals, HoldsOnEveryThreadForAsLongAsItLives) {
+#if defined(__SSE2__)
+  constexpr int64_t kCount = 1 << 20;
+  const std::vector<float> x(kCount, 1e-39F);
+  std::vector<float> y(kCount);
+  const auto doubled = [&] {
+    unary(Cpu{}, Affine{.scale = 2}, x.data(), y.data(), kCount);
+    return std::count_if(y.begin(), y.end(),
+                         [](float value) { return std::fpclassify(value) != FP_ZERO; });
+  };
+  EXPECT_EQ(doubled(), kCount);
+  {
+    const FlushDenormals flush;
+    EXPECT_EQ(doubled(), 0);
+  }
+  EXPECT_EQ(doubled(), kCount);
+#else
+  GTEST_SKIP() << "an x86 matter";
+#endif
 }
 
 }  // namespace

@@ -11,6 +11,7 @@
 
 #include "data/folder.h"
 #include "kernels/error.h"
+#include "kernels/flush_denormals.h"
 #include "models/weights.h"
 #include "tensor/math.h"
 #include "training/checkpoint.h"
@@ -484,6 +485,7 @@ class Run {
   RunConfig config_;
   TrainOptions options_;
   ComputeThreads compute_threads_;
+  kernels::FlushDenormals flush_denormals_;  // made after the threads that it is for
   std::optional<RunLock> lock_;
   std::string image_size_reason_;
 
