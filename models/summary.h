@@ -10,9 +10,9 @@
 namespace glassnet {
 
 struct LayerSummary {
-  std::string path;       // "layer1.0.conv1"
-  std::string kind;       // "Conv2d"
-  Shape output;           // of the last time it ran
+  std::string path;  // "layer1.0.conv1"
+  std::string kind;  // "Conv2d"
+  Shape output;      // of the last time it ran
   int64_t parameters = 0;
   int64_t multiply_adds = 0;  // convolutions and linear layers, for the given input
 };

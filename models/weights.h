@@ -16,10 +16,10 @@ namespace glassnet {
 
 // What a network expects and means.
 struct ModelCard {
-  std::string model;                                  // "resnet50"
-  std::vector<std::string> classes;                   // in the order of the logits
-  int image_size = 224;                               // pixels, square
-  std::string fit = "crop";                           // "crop" or "squash"
+  std::string model;                                     // "resnet50"
+  std::vector<std::string> classes;                      // in the order of the logits
+  int image_size = 224;                                  // pixels, square
+  std::string fit = "crop";                              // "crop" or "squash"
   std::array<float, 3> mean = {0.485F, 0.456F, 0.406F};  // per channel, of values in [0, 1]
   std::array<float, 3> std = {0.229F, 0.224F, 0.225F};
 };
