@@ -1,6 +1,7 @@
 #include <unistd.h>
 #include <csignal>
 
+#include <array>
 #include <atomic>
 
 #include <fmt/format.h>
@@ -30,6 +31,7 @@ struct Arguments {
   DeviceArguments device;
   std::string fit = "crop", schedule, decay = "all", augment = "flip,shift";
   double learning_rate = 0, weight_decay = 0;
+  std::vector<float> mean, std;  // three or none
   bool json = false;
 };
 
@@ -50,6 +52,11 @@ std::set<std::string> given_options(const CLI::App& command) {
 int run(Arguments& arguments, const CLI::App& command) {
   TrainOptions& options = arguments.options;
   options.given = given_options(command);
+  const auto channels = [](const std::vector<float>& values) {
+    return std::array<float, 3>{values[0], values[1], values[2]};
+  };
+  if (!arguments.mean.empty()) options.mean = channels(arguments.mean);
+  if (!arguments.std.empty()) options.std = channels(arguments.std);
   options.fit = parse_fit(arguments.fit);
   options.schedule = parse_schedule(arguments.schedule);
   options.augment = parse_augment(arguments.augment);
@@ -123,6 +130,17 @@ void add_train(CLI::App& app, Action& action) {
       ->group(network);
   command->add_option("--fit", a.fit, "how pictures become square: crop, squash")
       ->capture_default_str()
+      ->group(network);
+
+  command
+      ->add_option("--mean", a.mean,
+                   "of red, green and blue in [0, 1], taken from the input (default: ImageNet's)")
+      ->delimiter(',')
+      ->expected(3)
+      ->group(network);
+  command->add_option("--std", a.std, "that the input is divided by then (default: ImageNet's)")
+      ->delimiter(',')
+      ->expected(3)
       ->group(network);
 
   const std::string optimization = "Optimization";

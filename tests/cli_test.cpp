@@ -85,6 +85,22 @@ TEST_F(CommandLine, EveryCommandHasHelpWithAnExample) {
   EXPECT_THAT(run("--version").out, testing::StartsWith("glassnet "));
 }
 
+TEST_F(CommandLine, KeepsTheNormalisationItWasTrainedWith) {
+  ASSERT_EQ(run("train {0}/scenes --image-size 32 --epochs 1 --batch-size 12 --mean 0.5,0.4,0.3 "
+                "--std 0.25,0.25,0.25 --out {0}/normalised")
+                .code,
+            0);
+  const auto config = nlohmann::json::parse(contents(path("normalised/config.json")));
+  EXPECT_EQ(config["mean"], (std::vector<float>{0.5F, 0.4F, 0.3F}));
+  const std::string weights = contents(path("normalised/best.safetensors"));
+  EXPECT_NE(weights.find("[0.25, 0.25, 0.25]"), std::string::npos);
+  const Outcome outcome = run("evaluate {0}/normalised {0}/scenes --json");
+  ASSERT_EQ(outcome.code, 0) << outcome.err;
+  const auto epoch = nlohmann::json::parse(contents(path("normalised/metrics.jsonl")));
+  EXPECT_NEAR(nlohmann::json::parse(outcome.out)["loss"].get<double>(),
+              epoch["test_loss"].get<double>(), 1e-6 * epoch["test_loss"].get<double>());
+}
+
 TEST_F(CommandLine, PredictsWithProbabilitiesThatSumToOne) {
   const Outcome outcome = run("predict {0}/run {0}/scenes/test/sea --json");
   ASSERT_EQ(outcome.code, 0) << outcome.err;
@@ -186,6 +202,8 @@ TEST_F(CommandLine, RefusesWhatMakesNoSenseInOneSentence) {
   refuses(train + "--model resnet5", 2, "resnet5");
   refuses(train + "--precision bf16", 2, "bf16");
   refuses(train + "--device cuda", 2, "CPU");
+  refuses(train + "--mean 1,2,3", 2, "mean");
+  refuses(train + "--std 0.2", 2, "std");
   refuses(train + "--no-such-option", 2, "--no-such-option");
   EXPECT_EQ(files_below(path("refused")), 0u) << "a refused training leaves nothing behind";
   refuses("train {0}/scenes --out {0}/run", 2, "already holds a run");

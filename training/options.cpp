@@ -115,6 +115,8 @@ void for_each_fixed(F&& f) {
   f("batch_size", &TrainOptions::batch_size);
   f("image_size", &TrainOptions::image_size);
   f("fit", &TrainOptions::fit);
+  f("mean", &TrainOptions::mean);
+  f("std", &TrainOptions::std);
   f("validation_split", &TrainOptions::validation_split);
   f("optimizer", &TrainOptions::optimizer);
   f("learning_rate", &TrainOptions::learning_rate);
@@ -185,6 +187,12 @@ void validate(const TrainOptions& o) {
          "image_size", o.image_size, "from 32 to 4096 pixels, or 0 for the data's own");
   expect(within(o.validation_split, 0, 0.9), "validation_split", o.validation_split,
          "a share from 0 to 0.9");
+  for (const float mean : o.mean.value_or(Normalization{}.mean)) {
+    expect(within(mean, 0, 1), "mean", mean, "three numbers from 0 to 1");
+  }
+  for (const float deviation : o.std.value_or(Normalization{}.stddev)) {
+    expect(deviation > 0 && deviation <= 1, "std", deviation, "three numbers above 0, at most 1");
+  }
   expect_one_of("optimizer", o.optimizer, {"sgd", "adam", "adamw"});
   if (o.learning_rate) {
     expect(*o.learning_rate > 0 && *o.learning_rate <= kLargest, "learning_rate", *o.learning_rate,
@@ -223,8 +231,6 @@ void save_config(const fs::path& path, const RunConfig& config) {
   const auto write = [&](const char* key, auto member) { json[key] = to_value(options.*member); };
   for_each_fixed(write);
   for_each_free(write);
-  json["mean"] = config.normalization.mean;
-  json["std"] = config.normalization.stddev;
   json["classes"] = config.classes;
   json["train_images"] = config.train_images;
   json["validation_images"] = config.validation_images;
@@ -249,8 +255,7 @@ RunConfig load_config(const fs::path& path) {
     };
     for_each_fixed(read);
     for_each_free(read);
-    json.at("mean").get_to(config.normalization.mean);
-    json.at("std").get_to(config.normalization.stddev);
+    config.normalization = {.mean = options.mean.value(), .stddev = options.std.value()};
     json.at("classes").get_to(config.classes);
     json.at("train_images").get_to(config.train_images);
     json.at("validation_images").get_to(config.validation_images);

@@ -1,6 +1,7 @@
 // Everything that decides what a training does, and how it is kept in a run's config.json.
 #pragma once
 
+#include <array>
 #include <cstdint>
 #include <filesystem>
 #include <functional>
@@ -32,6 +33,9 @@ struct TrainOptions {
   // 0: the images' own shorter side when all share one size and it is at most 224, else 224.
   int image_size = 0;
   Fit fit = Fit::kCrop;
+  // Of the input's channels, for values in [0, 1]; unset: what the pretrained weights were made
+  // with, else ImageNet's.
+  std::optional<std::array<float, 3>> mean, std;
   double validation_split = 0;  // share of the training images, by class, held back: 0 … 0.9
 
   std::string optimizer = "sgd";        // "sgd", "adam", "adamw"

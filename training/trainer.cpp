@@ -273,6 +273,11 @@ class Run {
       pretrained_ = load_model(options_.pretrained, {.model = options_.model});
       config_.normalization = {.mean = pretrained_->card.mean, .stddev = pretrained_->card.std};
     }
+    Normalization& normalization = config_.normalization;
+    normalization.mean = options_.mean.value_or(normalization.mean);
+    normalization.stddev = options_.std.value_or(normalization.stddev);
+    options_.mean = normalization.mean;
+    options_.std = normalization.stddev;
     config_.options = options_;
     config_.classes = data_.classes;
     config_.train_images = static_cast<int64_t>(samples_.train.size());
