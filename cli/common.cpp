@@ -1,5 +1,6 @@
 #include <algorithm>
 #include <charconv>
+#include <cstdio>
 #include <filesystem>
 #include <fstream>
 #include <thread>
@@ -9,6 +10,7 @@
 #include <omp.h>
 
 #include "cli/command.h"
+#include "cli/output.h"
 
 namespace glassnet::cli {
 namespace {
@@ -27,6 +29,15 @@ std::vector<std::string> read_class_names(const std::string& path) {
 }
 
 }  // namespace
+
+void say(const std::string& line) {
+  std::fwrite(line.data(), 1, line.size(), stderr);
+  std::fputc('\n', stderr);
+}
+
+void complain(const std::string& sentence) {
+  say("glassnet: " + sentence);
+}
 
 void add_model_arguments(CLI::App& command, ModelArguments& arguments) {
   command.add_option("MODEL", arguments.path, "a run folder, or a weight file")->required();

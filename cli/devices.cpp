@@ -2,6 +2,7 @@
 #include <nlohmann/json.hpp>
 
 #include "cli/command.h"
+#include "cli/output.h"
 #include "tensor/device.h"
 
 namespace glassnet::cli {
@@ -26,7 +27,7 @@ void add_devices(CLI::App& app, Action& action) {
                      info.usable ? info.details : info.why_not);
         }
       }
-      if (*json) fmt::print("{}\n", list.dump(2));
+      if (*json) fmt::print("{}\n", to_text(list, 2));
       return 0;
     };
   });

@@ -4,6 +4,7 @@
 #include <nlohmann/json.hpp>
 
 #include "cli/command.h"
+#include "cli/output.h"
 #include "data/folder.h"
 #include "data/loader.h"
 #include "report/confusion_image.h"
@@ -86,7 +87,7 @@ int run(const Arguments& a) {
   LoadedModel network = load(a.model);
   const ModelCard& card = network.card;
   const ImageFolder folder = read_evaluation_folder(a.data, card.classes);
-  for (const std::string& warning : folder.warnings) fmt::print(stderr, "{}\n", warning);
+  for (const std::string& warning : folder.warnings) say(warning);
 
   Loader images(folder.samples, {.image_size = card.image_size,
                                  .fit = parse_fit(card.fit),
@@ -101,7 +102,7 @@ int run(const Arguments& a) {
                                   result.predicted);
   const ClassificationMetrics metrics = classification_metrics(confusion);
   if (a.json) {
-    fmt::print("{}\n", as_json(card.classes, result, confusion, metrics).dump(2));
+    fmt::print("{}\n", to_text(as_json(card.classes, result, confusion, metrics), 2));
   } else {
     print_tables(card.classes, result, confusion, metrics);
   }

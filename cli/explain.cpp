@@ -1,8 +1,12 @@
+#include <algorithm>
+#include <filesystem>
+
 #include <fmt/format.h>
 #include <nlohmann/json.hpp>
 
 #include "cli/command.h"
 #include "cli/explain_images.h"
+#include "cli/output.h"
 #include "data/folder.h"
 #include "report/terminal.h"
 #include "xai/explain.h"
@@ -18,6 +22,24 @@ struct Arguments {
   bool print_json = false;
 };
 
+// Explanations inside a folder that is explained would be explained the next time.
+void refuse_to_write_among(const std::vector<std::string>& arguments,
+                           const std::filesystem::path& out) {
+  const std::filesystem::path target = std::filesystem::weakly_canonical(out);
+  for (const std::string& argument : arguments) {
+    if (!std::filesystem::is_directory(argument)) continue;
+    const std::filesystem::path folder = std::filesystem::canonical(argument);
+    const auto [end, rest] =
+        std::mismatch(folder.begin(), folder.end(), target.begin(), target.end());
+    if (end == folder.end()) {
+      throw UsageError(
+          fmt::format("--out {} lies in {}, whose pictures are explained; choose a "
+                      "folder outside of it",
+                      out.string(), argument));
+    }
+  }
+}
+
 int run(Arguments& a) {
   use_device(a.device);
   for (const std::string& method : a.request.methods) require_method(method);
@@ -27,6 +49,7 @@ int run(Arguments& a) {
   }
   LoadedModel network = load(a.model);
   a.request.images = expand_images(a.images);
+  refuse_to_write_among(a.images, a.request.out);
 
   Progress progress("explaining", static_cast<int64_t>(a.request.images.size()));
   const ExplainOutcome outcome =
@@ -48,7 +71,7 @@ int run(Arguments& a) {
             image.true_class < 0 ? nlohmann::json() : nlohmann::json(classes[image.true_class])},
            {"files", files}});
     }
-    fmt::print("{}\n", list.dump(2));
+    fmt::print("{}\n", to_text(list, 2));
   } else {
     size_t files = 0;
     for (const ExplainedImage& image : outcome.explained) {
@@ -61,7 +84,7 @@ int run(Arguments& a) {
     for (const auto& page : outcome.sheets) fmt::print("side by side: {}\n", page.string());
   }
   for (const std::string& failure : outcome.failures) {
-    fmt::print(stderr, "glassnet: {}\n", failure);
+    complain(failure);
   }
   return outcome.failures.empty() ? 0 : 1;
 }
@@ -81,6 +104,7 @@ void add_explain(CLI::App& app, Action& action) {
   command->add_option("IMAGE", a.images, "pictures, or folders of them")->required();
   command->add_option("--method", a.request.methods, "gradcam, saliency")
       ->delimiter(',')
+      ->allow_extra_args(false)
       ->capture_default_str();
   command
       ->add_option("--class", a.request.target,
@@ -91,6 +115,7 @@ void add_explain(CLI::App& app, Action& action) {
   command->add_option("--out", a.request.out, "folder for the results")->required();
   command->add_option("--save", a.save, "png: overlays and a sheet; npy, json: the raw maps")
       ->delimiter(',')
+      ->allow_extra_args(false)
       ->check(CLI::IsMember({"png", "npy", "json"}))
       ->capture_default_str();
   command->add_flag("--json", a.print_json, "print what was explained as JSON");

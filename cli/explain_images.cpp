@@ -10,6 +10,7 @@
 
 #include "cli/command.h"
 #include "cli/network_input.h"
+#include "cli/output.h"
 #include "data/image.h"
 #include "report/overlay.h"
 #include "report/sheet.h"
@@ -42,6 +43,28 @@ Look look_of(const std::string& method) {
           {.alpha = 1, .colormap = Colormap::kInferno, .scaling = Scaling::kMagnitude},
           false,
           {Colormap::kInferno, "no effect", "strongest"}};
+}
+
+void refuse_to_overwrite_inputs(const ExplainRequest& request,
+                                const std::vector<std::string>& stems) {
+  std::set<std::filesystem::path> inputs;
+  for (const auto& image : request.images) inputs.insert(std::filesystem::weakly_canonical(image));
+  const auto check = [&](const std::string& name) {
+    const std::filesystem::path output = std::filesystem::weakly_canonical(request.out / name);
+    if (inputs.contains(output)) {
+      throw UsageError(
+          fmt::format("{} is one of the pictures and would be overwritten; choose "
+                      "another --out",
+                      output.string()));
+    }
+  };
+  check("sheet.png");
+  for (size_t page = 2; page <= stems.size() / kRowsOfASheet + 1; ++page) {
+    check(fmt::format("sheet-{}.png", page));
+  }
+  for (const std::string& stem : stems) {
+    for (const std::string& method : request.methods) check(fmt::format("{}.{}.png", stem, method));
+  }
 }
 
 nlohmann::json rows_of(const Tensor& map) {
@@ -93,6 +116,8 @@ ExplainOutcome explain_images(LoadedModel& network, const ExplainRequest& reques
   const bool predicted_class = request.target == "predicted";
   const int64_t asked = predicted_class ? -1 : class_index(request.target, classes);
   network.model->find(request.layer);  // complains before any work is done
+  const std::vector<std::string> stems = output_stems(request.images);
+  refuse_to_overwrite_inputs(request, stems);
   std::error_code failed;
   std::filesystem::create_directories(request.out, failed);
   require(!failed, [&] {
@@ -114,7 +139,6 @@ ExplainOutcome explain_images(LoadedModel& network, const ExplainRequest& reques
     rows.clear();
   };
 
-  const std::vector<std::string> stems = output_stems(request.images);
   for (size_t i = 0; i < request.images.size(); ++i) {
     const std::filesystem::path& path = request.images[i];
     Image picture;
@@ -165,7 +189,7 @@ ExplainOutcome explain_images(LoadedModel& network, const ExplainRequest& reques
             {"height", map.dim(0)},
             {"width", map.dim(1)},
             {"map", rows_of(map)}};
-        write_file_atomically(name("json"), record.dump() + "\n");
+        write_file_atomically(name("json"), to_text(record) + "\n");
       }
     }
     rows.push_back(std::move(row));

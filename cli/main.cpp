@@ -8,6 +8,7 @@
 #include <fmt/format.h>
 
 #include "cli/command.h"
+#include "cli/output.h"
 #include "kernels/error.h"
 
 namespace {
@@ -15,8 +16,8 @@ namespace {
 constexpr int kFailure = 1;
 constexpr int kUsage = 2;
 
-int complain(const std::string& sentence, int code) {
-  fmt::print(stderr, "glassnet: {}\n", sentence);
+int fail(const std::string& sentence, int code) {
+  glassnet::cli::complain(sentence);
   return code;
 }
 
@@ -42,16 +43,21 @@ int main(int argc, char** argv) {
 
   try {
     app.parse(argc, argv);
-    return action();
+    const int code = action();
+    // A full disk behind a redirection shows here at the latest.
+    if (std::fflush(stdout) != 0 || std::ferror(stdout) != 0) {
+      return fail("the output cannot be written; is the disk full?", kFailure);
+    }
+    return code;
   } catch (const CLI::Success& request) {  // --help, --version
     return app.exit(request);
   } catch (const CLI::ParseError& error) {
-    return complain(fmt::format("{} (glassnet --help shows how)", error.what()), kUsage);
+    return fail(fmt::format("{} (glassnet --help shows how)", error.what()), kUsage);
   } catch (const glassnet::UsageError& error) {
-    return complain(error.what(), kUsage);
+    return fail(error.what(), kUsage);
   } catch (const std::bad_alloc&) {
-    return complain("out of memory; use a smaller --batch-size or --image-size", kFailure);
+    return fail("out of memory; use a smaller --batch-size or --image-size", kFailure);
   } catch (const std::exception& error) {
-    return complain(error.what(), kFailure);
+    return fail(error.what(), kFailure);
   }
 }

@@ -6,6 +6,7 @@
 
 #include "cli/command.h"
 #include "cli/network_input.h"
+#include "cli/output.h"
 #include "data/folder.h"
 #include "report/terminal.h"
 #include "tensor/math.h"
@@ -62,7 +63,7 @@ int run(const Arguments& a) {
                       {"probabilities", shares},
                       {"logits", p.logits}});
     }
-    fmt::print("{}\n", list.dump(2));
+    fmt::print("{}\n", to_text(list, 2));
   } else {
     std::vector<Column> columns = {{"image"}};
     for (size_t i = 0; i < std::min(static_cast<size_t>(a.top), classes.size()); ++i) {
@@ -80,7 +81,7 @@ int run(const Arguments& a) {
     }
     if (!predictions.empty()) fmt::print("{}", table.str());
   }
-  for (const std::string& failure : failures) fmt::print(stderr, "glassnet: {}\n", failure);
+  for (const std::string& failure : failures) complain(failure);
   return failures.empty() ? 0 : 1;
 }
 

@@ -7,6 +7,7 @@
 #include <nlohmann/json.hpp>
 
 #include "cli/command.h"
+#include "cli/output.h"
 #include "models/resnet.h"
 #include "report/terminal.h"
 
@@ -49,7 +50,7 @@ int run(const Arguments& a) {
                                            {"parameters", summary.parameters},
                                            {"flops", 2 * summary.multiply_adds},
                                            {"layers", layers}};
-    fmt::print("{}\n", result.dump(2));
+    fmt::print("{}\n", to_text(result, 2));
     return 0;
   }
   Table table({{"layer"},

@@ -9,6 +9,7 @@
 #include <nlohmann/json.hpp>
 
 #include "cli/command.h"
+#include "cli/output.h"
 #include "cli/training_progress.h"
 #include "report/terminal.h"
 #include "training/trainer.h"
@@ -68,6 +69,7 @@ int run(Arguments& arguments, const CLI::App& command) {
   if (options.given.contains("weight_decay")) options.weight_decay = arguments.weight_decay;
 
   struct sigaction handler {};
+  handler.sa_flags = SA_RESTART;
   handler.sa_handler = request_stop;
   sigaction(SIGINT, &handler, nullptr);
   sigaction(SIGTERM, &handler, nullptr);
@@ -80,9 +82,8 @@ int run(Arguments& arguments, const CLI::App& command) {
 
   const std::string run = options.out.string();
   if (!result.finished) {
-    fmt::print(stderr,
-               "stopped after {} of {} epochs; to go on: glassnet train {} --out {} --resume\n",
-               result.epochs_done, options.epochs, options.data.string(), run);
+    say(fmt::format("stopped after {} of {} epochs; to go on: glassnet train {} --out {} --resume",
+                    result.epochs_done, options.epochs, options.data.string(), run));
     return 130;
   }
   if (!arguments.json) {

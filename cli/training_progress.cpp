@@ -3,6 +3,7 @@
 #include <fmt/format.h>
 
 #include "cli/command.h"
+#include "cli/output.h"
 
 namespace glassnet::cli {
 
@@ -19,7 +20,7 @@ TrainObserver TrainingProgress::observer() {
 
 void TrainingProgress::begin(const TrainPlan& plan) {
   epochs_ = plan.options.epochs;
-  for (const std::string& warning : plan.warnings) fmt::print(stderr, "{}\n", warning);
+  for (const std::string& warning : plan.warnings) say(warning);
   if (form_ == kJson) return;
   std::string held_back;
   if (plan.validation_images > 0)

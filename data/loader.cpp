@@ -265,7 +265,7 @@ void check_images(const std::vector<Sample>& samples, int threads) {
         for (size_t s; (s = next++) < samples.size();) {
           try {
             read_image(samples[s].path);
-          } catch (const Error& error) {
+          } catch (const std::exception& error) {
             failures[s] = error.what();
           }
         }

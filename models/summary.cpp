@@ -8,23 +8,6 @@
 namespace glassnet {
 namespace {
 
-// Puts every module back into the mode it was in, however the scope is left.
-// CONVENTION: parents stand before children, so that a child's own mode has the last word.
-struct KeepModes {
-  explicit KeepModes(Module& model) {
-    for (const auto& [path, module] : model.named_modules()) {
-      modes.emplace_back(module, module->training());
-    }
-  }
-  ~KeepModes() {
-    for (const auto& [module, training] : modes) module->train(training);
-  }
-  KeepModes(const KeepModes&) = delete;
-  KeepModes& operator=(const KeepModes&) = delete;
-
-  std::vector<std::pair<Module*, bool>> modes;
-};
-
 // Every output element of a convolution sums one product for each tap of its filter, that of a
 // linear layer one for each input. Biases, normalisation and pooling are not counted, as is usual.
 int64_t multiply_adds_per_output(const Module& module) {
@@ -49,8 +32,7 @@ Tensor blank_image(const Module& model, int image_size) {
 ModelSummary summarise(Module& model, int image_size) {
   require(image_size > 0,
           [] { return std::string("[summary] expected an image size of at least 1 pixel"); });
-  const KeepModes modes(model);
-  model.eval();
+  const Evaluating evaluating(model);
 
   ModelSummary summary;
   summary.parameters = model.parameter_count();

@@ -201,6 +201,17 @@ void Module::add_child(const std::string& name, std::unique_ptr<Module> module) 
   children_.emplace_back(name, std::move(module));
 }
 
+Evaluating::Evaluating(Module& model) {
+  for (const auto& [path, module] : model.named_modules()) {
+    before_.emplace_back(module, module->training());
+  }
+  model.eval();
+}
+
+Evaluating::~Evaluating() {
+  for (const auto& [module, training] : before_) module->train(training);
+}
+
 void initialise(Module& module, uint64_t seed) {
   uint64_t stream = 0;
   for (const auto& [path, below] : module.named_modules()) below->draw_parameters(seed, stream);

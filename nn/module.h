@@ -116,6 +116,20 @@ class Module {
   bool training_ = true;
 };
 
+// Evaluation mode for as long as it lives; then every module is back in the mode it was in, however
+// the scope is left.
+class Evaluating {
+ public:
+  explicit Evaluating(Module& model);
+  ~Evaluating();
+  Evaluating(const Evaluating&) = delete;
+  Evaluating& operator=(const Evaluating&) = delete;
+
+ private:
+  // CONVENTION: parents stand before children, so that a child's own mode has the last word.
+  std::vector<std::pair<Module*, bool>> before_;
+};
+
 // Draws every parameter below `module` from (seed, position in the tree).
 void initialise(Module& module, uint64_t seed);
 

@@ -243,6 +243,43 @@ TEST_F(CommandLine, ReportsWhatCannotBeDoneInOneSentence) {
   EXPECT_EQ(files_below(path("failed")), 0u);
 }
 
+TEST_F(CommandLine, NeverWritesOverThePicturesItExplains) {
+  fs::create_directories(path("mine"));
+  fs::copy_file(path("scenes/test/sea/00001.jpg"), path("mine/sheet.png"));
+  const std::string before = contents(path("mine/sheet.png"));
+  refuses("explain {0}/run {0}/mine/sheet.png --out {0}/mine", 2, "overwritten");
+  refuses("explain {0}/run {0}/mine --out {0}/mine/maps", 2, "outside");
+  EXPECT_EQ(contents(path("mine/sheet.png")), before);
+  EXPECT_EQ(files_below(path("mine")), 1u);
+}
+
+TEST_F(CommandLine, TakesListsBeforeWhatFollowsThem) {
+  EXPECT_EQ(run("explain {0}/run --method saliency --save npy {0}/scenes/test/sea/00001.jpg "
+                "--out {0}/lists")
+                .code,
+            0);
+  EXPECT_EQ(files_below(path("lists")), 1u);
+}
+
+TEST_F(CommandLine, SaysThatItsOutputCannotBeWritten) {
+  const auto code = [&](const std::string& command) {
+    const int status =
+        std::system(fmt::format("'{}' {} </dev/null", GLASSNET_PROGRAM, command).c_str());
+    return WIFEXITED(status) ? WEXITSTATUS(status) : -1;
+  };
+  EXPECT_EQ(code("devices >/dev/full 2>/dev/null"), 1);
+  EXPECT_EQ(code("predict nowhere x.jpg >/dev/null 2>/dev/full"), 1);
+  EXPECT_EQ(code("predicct 2>&-"), 2);
+}
+
+TEST_F(CommandLine, PutsUpWithNamesThatAreNotUtf8) {
+  fs::create_directories(path("names"));
+  fs::copy_file(path("scenes/test/sea/00001.jpg"), path("names/\xff\xfe.jpg"));
+  const Outcome outcome = run("predict {0}/run {0}/names --json");
+  EXPECT_EQ(outcome.code, 0) << outcome.err;
+  EXPECT_EQ(nlohmann::json::parse(outcome.out).size(), 1u);
+}
+
 TEST_F(CommandLine, RefusesADataSetWithOtherClasses) {
   fs::create_directories(path("other/cat"));
   fs::copy_file(path("scenes/test/sea/00001.jpg"), path("other/cat/1.jpg"),

@@ -86,7 +86,7 @@ TEST(GradCam, FollowsTheGradientThroughLaterLayers) {
   initialise(*model, 3);
   model->to(DType::kFloat64);
   model->eval();
-  const Tensor image = picture(64, 64, DType::kFloat64);
+  const Tensor image = picture(32, 32, DType::kFloat64);
   const std::string layer = "layer2";
   const Tensor a = activation_of(*model, layer, image);
   const Tensor map = grad_cam_at_layer(*model, image, 2, layer, /*rectified=*/false);
@@ -155,6 +155,16 @@ TEST(Explain, LeavesModeGradientsAndStatisticsAsTheyWere) {
   EXPECT_TRUE(net.features.training());
   EXPECT_FALSE(net.fc.weight.grad().defined());
   EXPECT_EQ(net.features.state_dict()[2].tensor.to_vector<float>(), before);
+}
+
+TEST(Explain, KeepsPartsThatWereFrozenInAMode) {
+  TinyNet net;
+  net.train();
+  net.features.eval();
+  explain(net, picture(8, 8), "saliency", {.target = 0});
+  EXPECT_TRUE(net.training());
+  EXPECT_FALSE(net.features.training());
+  EXPECT_TRUE(net.fc.training());
 }
 
 TEST(Explain, WorksOnAFrozenNetworkWithTheSameNumbers) {

@@ -11,25 +11,6 @@
 #include "kernels/error.h"
 
 namespace glassnet {
-namespace {
-
-// Puts a model in evaluation mode for as long as it lives.
-class EvaluationMode {
- public:
-  explicit EvaluationMode(Module& model) : model_(model), before_(model.training()) {
-    model_.eval();
-  }
-  ~EvaluationMode() { model_.train(before_); }
-  EvaluationMode(const EvaluationMode&) = delete;
-  EvaluationMode& operator=(const EvaluationMode&) = delete;
-
- private:
-  Module& model_;
-  bool before_;
-};
-
-}  // namespace
-
 Evaluation evaluate_logits(const Tensor& logits, const std::vector<int64_t>& true_classes) {
   require(logits.rank() == 2 && logits.dim(0) == static_cast<int64_t>(true_classes.size()) &&
               logits.numel() > 0,
@@ -69,7 +50,7 @@ Evaluation evaluate(Module& model, Loader& images, const EvaluateOptions& option
     return std::string(
         "[evaluate] expected a loader of every image as it is: no variations, no batch left out");
   });
-  const EvaluationMode mode(model);
+  const Evaluating evaluating(model);
   const NoGrad no_grad;
 
   Tensor logits;

@@ -213,7 +213,8 @@ void validate(const TrainOptions& o) {
   expect_one_of("device", o.device, {"auto", "cpu", "cuda"});
   expect_one_of("precision", o.precision, {"auto", "fp32", "bf16", "fp16"});
   expect(o.threads >= 0, "threads", o.threads, "at least 1, or 0 for all cores");
-  expect(o.loader_threads >= 0, "loader_threads", o.loader_threads, "at least 1, or 0 to choose");
+  expect(o.loader_threads >= 0 && o.loader_threads <= 256, "loader_threads", o.loader_threads,
+         "from 1 to 256, or 0 to choose");
   expect(o.cache_bytes >= 0, "cache_bytes", o.cache_bytes, "at least 0");
   if (o.device == "cuda") {
     throw UsageError("this build of Glassnet trains on the CPU only; use --device cpu, or auto");
@@ -279,11 +280,17 @@ TrainOptions resumed_options(const TrainOptions& asked, const TrainOptions& run)
   if (!asked.data.empty()) result.data = fs::absolute(asked.data).lexically_normal();
   if (asked.threads != 0) result.threads = asked.threads;
   if (asked.loader_threads != 0) result.loader_threads = asked.loader_threads;
-  result.cache_bytes = asked.cache_bytes;
 
   const TrainOptions defaults;
+  if (asked.given.contains("cache_bytes") || asked.cache_bytes != defaults.cache_bytes) {
+    result.cache_bytes = asked.cache_bytes;
+  }
+  TrainOptions same_path = asked;  // the run's are absolute
+  if (!asked.pretrained.empty()) {
+    same_path.pretrained = fs::absolute(asked.pretrained).lexically_normal();
+  }
   for_each_fixed([&](const std::string& key, auto member) {
-    const Json wanted = to_value(asked.*member), own = to_value(run.*member);
+    const Json wanted = to_value(same_path.*member), own = to_value(run.*member);
     const bool named = asked.given.contains(key) || wanted != to_value(defaults.*member);
     const bool open = wanted.is_null() || wanted == "auto" || (key == "image_size" && wanted == 0);
     if (!named || open || wanted == own) return;

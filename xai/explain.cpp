@@ -10,19 +10,6 @@
 namespace glassnet {
 namespace {
 
-// Evaluation mode for as long as it lives: explaining must not move running statistics.
-class Evaluating {
- public:
-  explicit Evaluating(Module& model) : model_(model), before_(model.training()) { model.eval(); }
-  ~Evaluating() { model_.train(before_); }
-  Evaluating(const Evaluating&) = delete;
-  Evaluating& operator=(const Evaluating&) = delete;
-
- private:
-  Module& model_;
-  bool before_;
-};
-
 void require_image(const Tensor& image) {
   require(image.rank() == 4 && image.dim(0) == 1, [&] {
     return fmt::format("[explain] expected an image (1, H, W, 3), got {}", image.shape().str());

@@ -49,8 +49,8 @@ struct Geometry {
   }
   bool worthwhile() const { return o.n * out_h * out_w * o.k * patch > 1 << 18; }
 
-  // f(tap offset in a patch, pixel offset in an image, pixels in a row of taps) for the taps of
-  // output (p, q) in filter row r; taps outside of the image are left out.
+  // Where output row p (column q) meets filter row r (column s); outside of the image in the
+  // padding.
   int64_t input_row(int64_t p, int64_t r) const {
     return p * o.stride_h - o.pad_h + r * o.dilation_h;
   }
