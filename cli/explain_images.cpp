@@ -98,7 +98,7 @@ std::vector<std::string> output_stems(const std::vector<std::filesystem::path>& 
     if (uses[stem] > 1) {
       const std::string folder =
           std::filesystem::absolute(image).lexically_normal().parent_path().filename().string();
-      if (!folder.empty()) stem = folder + "-" + stem;
+      if (!folder.empty()) stem = fmt::format("{}-{}", folder, stem);
     }
     std::string name = stem;
     for (int number = 2; !taken.insert(name).second; ++number) {

@@ -172,7 +172,7 @@ TEST(HoldBack, TakesAShareOfEachClass) {
 TEST(ExpandImages, TakesFilesAndFolders) {
   const TempFolder folder;
   add(folder, {"x/2.jpg", "x/1.png", "x/sub/3.jpg", "x/readme.txt", "odd.name"});
-  const fs::path root = folder.path();
+  const fs::path& root = folder.path();
   EXPECT_THAT(
       expand_images({(root / "odd.name").string(), (root / "x").string()}),
       ElementsAre(root / "odd.name", root / "x/1.png", root / "x/2.jpg", root / "x/sub/3.jpg"));

@@ -223,7 +223,7 @@ TEST(RunFolder, IsLockedForOthers) {
     EXPECT_NE(error_of([&] { const RunLock other(folder.path()); }).find("another process"),
               std::string::npos);
   }
-  EXPECT_NO_THROW(RunLock(folder.path()));
+  EXPECT_NO_THROW({ const RunLock again(folder.path()); });
 }
 
 TEST(RunFolder, ClearsWhatAKilledProcessLeft) {

@@ -584,7 +584,7 @@ TEST_F(WeightFiles, WithABrokenCardAreRefused) {
   // Only what the card says decides, so the tensors can be left out to keep the files small.
   const SafeTensors whole = load_safetensors(at("a.safetensors"));
   for (const auto& [key, value] : cases) {
-    SCOPED_TRACE(key + " = " + value);
+    SCOPED_TRACE(fmt::format("{} = {}", key, value));
     SafeTensors content{.metadata = whole.metadata};
     ASSERT_EQ(content.metadata.count(key), 1u);
     content.metadata[key] = value;
