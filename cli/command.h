@@ -49,7 +49,7 @@ int64_t class_index(const std::string& name, const std::vector<std::string>& cla
 // "93.1 %"
 std::string percent(double share);
 
-// A picture of the data set or of the user, and the class its folder says it has.
+// The class that a picture's folder says it has:
 // "train/glacier/17.jpg" -> index of "glacier", or -1 when the folder's name is no class.
 int64_t class_of_folder(const std::string& path, const std::vector<std::string>& classes);
 

@@ -6,6 +6,10 @@ find_package(fmt REQUIRED)
 find_package(nlohmann_json REQUIRED)
 find_package(CLI11 REQUIRED)
 find_package(dnnl CONFIG REQUIRED)  # whose CMake file asks for OpenCL; nothing here uses it
+if(dnnl_VERSION VERSION_GREATER_EQUAL 3)
+  message(FATAL_ERROR "Glassnet is written for oneDNN 2, as Debian 12 has it, and found ${dnnl_VERSION}; "
+    "point dnnl_DIR at a oneDNN 2")
+endif()
 find_package(PkgConfig REQUIRED)
 pkg_check_modules(exif REQUIRED IMPORTED_TARGET libexif)
 find_path(STB_INCLUDE_DIR stb_image.h PATH_SUFFIXES stb REQUIRED)
