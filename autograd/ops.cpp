@@ -8,6 +8,7 @@
 #include "kernels/batch_norm.h"
 #include "kernels/conv2d.h"
 #include "kernels/elementwise.h"
+#include "kernels/index.h"
 #include "kernels/matmul.h"
 #include "kernels/pool.h"
 #include "kernels/reduce.h"
@@ -47,18 +48,26 @@ void require_rank(const char* op, const Tensor& x, int rank, const char* expecte
   });
 }
 
-// `x` takes part with `like`: the same element type and device, and the given shape.
-void require_like(const char* op, const char* what, const Tensor& x, const Tensor& like,
-                  const Shape& shape) {
+// `x` takes part with `like`: the same device, the given shape and element type.
+void require_typed(const char* op, const char* what, const Tensor& x, const Tensor& like,
+                   const Shape& shape, DType type) {
   require(x.defined() && x.shape() == shape, [&] {
     return fmt::format("[{}] expected {} {}, got {}", op, what, shape.str(),
                        x.defined() ? x.shape().str() : "none");
   });
-  require(x.dtype() == like.dtype() && x.device() == like.device(), [&] {
-    return fmt::format("[{}] expected {} in {} on {}, got {} on {}", op, what,
-                       name_of(like.dtype()), like.device().str(), name_of(x.dtype()),
-                       x.device().str());
+  require(x.dtype() == type && x.device() == like.device(), [&] {
+    return fmt::format("[{}] expected {} in {} on {}, got {} on {}", op, what, name_of(type),
+                       like.device().str(), name_of(x.dtype()), x.device().str());
   });
+}
+void require_like(const char* op, const char* what, const Tensor& x, const Tensor& like,
+                  const Shape& shape) {
+  require_typed(op, what, x, like, shape, like.dtype());
+}
+// What is kept in the type of statistics, whatever x is in: float32 beside 16-bit floats.
+void require_statistic(const char* op, const char* what, const Tensor& x, const Tensor& like,
+                       const Shape& shape) {
+  require_typed(op, what, x, like, shape, statistic_type(like.dtype()));
 }
 
 void require_same_kind(const char* op, const Tensor& a, const Tensor& b) {
@@ -73,18 +82,20 @@ void require_same_kind(const char* op, const Tensor& a, const Tensor& b) {
 
 // --- convolution ---------------------------------------------------------------------------------
 
-Variable conv2d(const Variable& x_, const Variable& weight_, const Variable& bias_,
-                const Conv2dOptions& options) {
-  const Tensor x = x_.value(), weight = weight_.value(), bias = value_or_none(bias_);
-  require_rank("conv2d", x, 4, "x (N, H, W, C)");
-  require_rank("conv2d", weight, 4, "weight (K, R, S, C / groups)");
+namespace {
+
+// Checks what goes into a convolution, all but its bias.
+kernels::Conv2dShape conv2d_shape(const char* op, const Tensor& x, const Tensor& weight,
+                                  const Conv2dOptions& options) {
+  require_rank(op, x, 4, "x (N, H, W, C)");
+  require_rank(op, weight, 4, "weight (K, R, S, C / groups)");
   require(options.stride.h > 0 && options.stride.w > 0 && options.dilation.h > 0 &&
               options.dilation.w > 0 && options.padding.h >= 0 && options.padding.w >= 0 &&
               options.groups > 0,
-          [] {
-            return std::string(
-                "[conv2d] expected stride, dilation and groups of at least 1 and padding of at "
-                "least 0");
+          [&] {
+            return fmt::format(
+                "[{}] expected stride, dilation and groups of at least 1 and padding of at least 0",
+                op);
           });
   const kernels::Conv2dShape shape{.n = x.dim(0),
                                    .h = x.dim(1),
@@ -101,19 +112,50 @@ Variable conv2d(const Variable& x_, const Variable& weight_, const Variable& bia
                                    .dilation_w = options.dilation.w,
                                    .groups = options.groups};
   require(shape.c % shape.groups == 0 && shape.k % shape.groups == 0, [&] {
-    return fmt::format("[conv2d] expected channels divisible by {} groups, got {} in and {} out",
+    return fmt::format("[{}] expected channels divisible by {} groups, got {} in and {} out", op,
                        shape.groups, shape.c, shape.k);
   });
-  require_like("conv2d", "weight", weight, x, {shape.k, shape.r, shape.s, shape.c / shape.groups});
-  if (bias.defined()) require_like("conv2d", "bias", bias, x, {shape.k});
+  require_like(op, "weight", weight, x, {shape.k, shape.r, shape.s, shape.c / shape.groups});
   require(x.numel() > 0 && weight.numel() > 0 &&
               shape.h + 2 * shape.pad_h >= shape.dilation_h * (shape.r - 1) + 1 &&
               shape.w + 2 * shape.pad_w >= shape.dilation_w * (shape.s - 1) + 1,
           [&] {
-            return fmt::format("[conv2d] a filter of {}x{} does not fit into x {} padded by {}x{}",
+            return fmt::format("[{}] a filter of {}x{} does not fit into x {} padded by {}x{}", op,
                                shape.r, shape.s, x.shape().str(), shape.pad_h, shape.pad_w);
           });
+  return shape;
+}
 
+struct Conv2dGradients {
+  Tensor x, weight, bias;
+};
+Conv2dGradients conv2d_gradients(const Tensor& dy, const Tensor& x, const Tensor& weight,
+                                 const kernels::Conv2dShape& shape, bool need_x, bool need_weight,
+                                 bool need_bias) {
+  Conv2dGradients d;
+  on("conv2d", x, [&](auto device, auto zero) {
+    using T = decltype(zero);
+    if (need_x) {
+      d.x = empty_like(x);
+      kernels::conv2d_backward_data(device, dy.data<T>(), weight.data<T>(), d.x.data<T>(), shape);
+    }
+    if (need_bias) d.bias = empty_as(x, {shape.k});
+    if (need_weight || need_bias) {
+      d.weight = empty_like(weight);
+      kernels::conv2d_backward_weight(device, dy.data<T>(), x.data<T>(), d.weight.data<T>(),
+                                      data_or_null<T>(d.bias), shape);
+    }
+  });
+  return d;
+}
+
+}  // namespace
+
+Variable conv2d(const Variable& x_, const Variable& weight_, const Variable& bias_,
+                const Conv2dOptions& options) {
+  const Tensor x = x_.value(), weight = weight_.value(), bias = value_or_none(bias_);
+  const kernels::Conv2dShape shape = conv2d_shape("conv2d", x, weight, options);
+  if (bias.defined()) require_like("conv2d", "bias", bias, x, {shape.k});
   Tensor y = empty_as(x, {shape.n, shape.out_h(), shape.out_w(), shape.k});
   on("conv2d", x, [&](auto device, auto zero) {
     using T = decltype(zero);
@@ -122,22 +164,46 @@ Variable conv2d(const Variable& x_, const Variable& weight_, const Variable& bia
   });
   return record("conv2d", y, {x_, weight_, bias_},
                 [x, weight, shape](const Tensor& dy, const std::vector<bool>& needs) {
-                  Tensor dx, dw, db;
-                  on("conv2d", x, [&](auto device, auto zero) {
-                    using T = decltype(zero);
-                    if (needs[0]) {
-                      dx = empty_like(x);
-                      kernels::conv2d_backward_data(device, dy.data<T>(), weight.data<T>(),
-                                                    dx.data<T>(), shape);
-                    }
-                    if (needs[2]) db = empty_as(x, {shape.k});
-                    if (needs[1] || needs[2]) {
-                      dw = empty_like(weight);
-                      kernels::conv2d_backward_weight(device, dy.data<T>(), x.data<T>(),
-                                                      dw.data<T>(), data_or_null<T>(db), shape);
-                    }
-                  });
-                  return std::vector{dx, dw, db};
+                  const Conv2dGradients d =
+                      conv2d_gradients(dy, x, weight, shape, needs[0], needs[1], needs[2]);
+                  return std::vector{d.x, d.weight, d.bias};
+                });
+}
+
+Variable conv2d_bias_add_relu(const Variable& x_, const Variable& weight_, const Variable& bias_,
+                              const Variable& z_, const Conv2dOptions& options, bool rectified) {
+  const Tensor x = x_.value(), weight = weight_.value(), bias = bias_.value();
+  const Tensor z = value_or_none(z_);
+  const kernels::Conv2dShape shape = conv2d_shape("conv2d_bias_add_relu", x, weight, options);
+  require_statistic("conv2d_bias_add_relu", "bias", bias, x, {shape.k});
+  const Shape out = {shape.n, shape.out_h(), shape.out_w(), shape.k};
+  if (z.defined()) require_like("conv2d_bias_add_relu", "z", z, x, out);
+  Tensor y = empty_as(x, out);
+  on("conv2d_bias_add_relu", x, [&](auto device, auto zero) {
+    using T = decltype(zero);
+    kernels::conv2d_bias_add_relu(device, x.data<T>(), weight.data<T>(),
+                                  bias.data<statistic_t<T>>(), data_or_null<T>(z), y.data<T>(),
+                                  rectified, shape);
+  });
+  // The ReLU's derivative asks for its output alone.
+  const Tensor saved_y = rectified ? y : Tensor{};
+  return record("conv2d_bias_add_relu", y, {x_, weight_, bias_, z_},
+                [x, weight, saved_y, shape](const Tensor& dy, const std::vector<bool>& needs) {
+                  Tensor d = dy;
+                  if (saved_y.defined()) {
+                    d = empty_like(dy);
+                    on("relu", dy, [&](auto device, auto zero) {
+                      using T = decltype(zero);
+                      kernels::unary_backward(device, kernels::Relu{}, dy.data<T>(),
+                                              saved_y.data<T>(), dy.data<T>(), d.data<T>(),
+                                              dy.numel());
+                    });
+                  }
+                  const Conv2dGradients g =
+                      conv2d_gradients(d, x, weight, shape, needs[0], needs[1], needs[2]);
+                  return std::vector{g.x, g.weight,
+                                     needs[2] ? g.bias.to(statistic_type(x.dtype())) : Tensor{},
+                                     needs[3] ? d : Tensor{}};
                 });
 }
 
@@ -191,26 +257,46 @@ Variable linear(const Variable& x_, const Variable& weight_, const Variable& bia
 
 // --- normalisation -------------------------------------------------------------------------------
 
-Variable batch_norm(const Variable& x_, const Variable& gamma_, const Variable& beta_,
-                    Tensor running_mean, Tensor running_var, const BatchNormOptions& options) {
-  const Tensor x = x_.value(), gamma = gamma_.value(), beta = beta_.value();
+namespace {
+
+kernels::BatchNormShape batch_norm_shape(const char* op, const Tensor& x, const Tensor& gamma,
+                                         const Tensor& beta, const Tensor& running_mean,
+                                         const Tensor& running_var,
+                                         const BatchNormOptions& options) {
   require(x.rank() >= 2 && x.numel() > 0, [&] {
-    return fmt::format("[batch_norm] expected x (…, C) with elements, got {}", x.shape().str());
+    return fmt::format("[{}] expected x (…, C) with elements, got {}", op, x.shape().str());
   });
   const kernels::BatchNormShape shape{x.numel() / x.dim(-1), x.dim(-1), options.eps};
   for (const auto& [name, tensor] :
        {std::pair{"gamma", gamma}, std::pair{"beta", beta}, std::pair{"running_mean", running_mean},
         std::pair{"running_var", running_var}}) {
-    require_like("batch_norm", name, tensor, x, {shape.channels});
+    require_statistic(op, name, tensor, x, {shape.channels});
   }
+  require(!options.training || shape.rows > 1, [&] {
+    return fmt::format(
+        "[{}] training needs more than one value per channel, got x {}; use a larger batch or "
+        "image",
+        op, x.shape().str());
+  });
+  return shape;
+}
+
+}  // namespace
+
+Variable batch_norm(const Variable& x_, const Variable& gamma_, const Variable& beta_,
+                    Tensor running_mean, Tensor running_var, const BatchNormOptions& options) {
+  const Tensor x = x_.value(), gamma = gamma_.value(), beta = beta_.value();
+  const kernels::BatchNormShape shape =
+      batch_norm_shape("batch_norm", x, gamma, beta, running_mean, running_var, options);
   Tensor y = empty_like(x);
 
   if (!options.training) {
     on("batch_norm", x, [&](auto device, auto zero) {
       using T = decltype(zero);
-      kernels::batch_norm_inference(device, x.data<T>(), gamma.data<T>(), beta.data<T>(),
-                                    std::as_const(running_mean).data<T>(),
-                                    std::as_const(running_var).data<T>(), y.data<T>(), shape);
+      using S = statistic_t<T>;
+      kernels::batch_norm_inference(device, x.data<T>(), gamma.data<S>(), beta.data<S>(),
+                                    std::as_const(running_mean).data<S>(),
+                                    std::as_const(running_var).data<S>(), y.data<T>(), shape);
     });
     return record("batch_norm", y, {x_, gamma_, beta_},
                   [x, gamma, running_mean, running_var, shape](const Tensor& dy,
@@ -221,27 +307,23 @@ Variable batch_norm(const Variable& x_, const Variable& gamma_, const Variable& 
                     if (needs[2]) dbeta = empty_like(gamma);
                     on("batch_norm", x, [&](auto device, auto zero) {
                       using T = decltype(zero);
+                      using S = statistic_t<T>;
                       kernels::batch_norm_inference_backward(
-                          device, dy.data<T>(), x.data<T>(), gamma.data<T>(),
-                          running_mean.data<T>(), running_var.data<T>(), data_or_null<T>(dx),
-                          data_or_null<T>(dgamma), data_or_null<T>(dbeta), shape);
+                          device, dy.data<T>(), x.data<T>(), gamma.data<S>(),
+                          running_mean.data<S>(), running_var.data<S>(), data_or_null<T>(dx),
+                          data_or_null<S>(dgamma), data_or_null<S>(dbeta), shape);
                     });
                     return std::vector{dx, dgamma, dbeta};
                   });
   }
 
-  require(shape.rows > 1, [&] {
-    return fmt::format(
-        "[batch_norm] training needs more than one value per channel, got x {}; use a larger "
-        "batch or image",
-        x.shape().str());
-  });
   Tensor mean = empty_like(gamma), inv_std = empty_like(gamma);
   on("batch_norm", x, [&](auto device, auto zero) {
     using T = decltype(zero);
-    kernels::batch_norm_forward(device, x.data<T>(), gamma.data<T>(), beta.data<T>(), y.data<T>(),
-                                mean.data<T>(), inv_std.data<T>(), running_mean.data<T>(),
-                                running_var.data<T>(), options.momentum, shape);
+    using S = statistic_t<T>;
+    kernels::batch_norm_forward(device, x.data<T>(), gamma.data<S>(), beta.data<S>(), y.data<T>(),
+                                mean.data<S>(), inv_std.data<S>(), running_mean.data<S>(),
+                                running_var.data<S>(), options.momentum, shape);
   });
   return record("batch_norm", y, {x_, gamma_, beta_},
                 [x, gamma, mean, inv_std, shape](const Tensor& dy, const std::vector<bool>& needs) {
@@ -251,12 +333,60 @@ Variable batch_norm(const Variable& x_, const Variable& gamma_, const Variable& 
                   if (needs[2]) dbeta = empty_like(gamma);
                   on("batch_norm", x, [&](auto device, auto zero) {
                     using T = decltype(zero);
-                    kernels::batch_norm_backward(device, dy.data<T>(), x.data<T>(), gamma.data<T>(),
-                                                 mean.data<T>(), inv_std.data<T>(),
-                                                 data_or_null<T>(dx), data_or_null<T>(dgamma),
-                                                 data_or_null<T>(dbeta), shape);
+                    using S = statistic_t<T>;
+                    kernels::batch_norm_backward(device, dy.data<T>(), x.data<T>(), gamma.data<S>(),
+                                                 mean.data<S>(), inv_std.data<S>(),
+                                                 data_or_null<T>(dx), data_or_null<S>(dgamma),
+                                                 data_or_null<S>(dbeta), shape);
                   });
                   return std::vector{dx, dgamma, dbeta};
+                });
+}
+
+Variable batch_norm_add_relu(const Variable& x_, const Variable& z_, const Variable& gamma_,
+                             const Variable& beta_, Tensor running_mean, Tensor running_var,
+                             const BatchNormOptions& options) {
+  const Tensor x = x_.value(), z = value_or_none(z_);
+  const Tensor gamma = gamma_.value(), beta = beta_.value();
+  const kernels::BatchNormShape shape = batch_norm_shape("batch_norm_add_relu", x, gamma, beta,
+                                                         running_mean, running_var, options);
+  if (z.defined()) require_like("batch_norm_add_relu", "z", z, x, x.shape());
+  if (!options.training) {
+    const Variable y = batch_norm(x_, gamma_, beta_, running_mean, running_var, options);
+    return relu(z.defined() ? add(y, z_) : y);
+  }
+
+  Tensor y = empty_like(x), mean = empty_like(gamma), inv_std = empty_like(gamma), mask;
+  const std::vector<Variable> inputs = {x_, z_, gamma_, beta_};
+  if (will_record(inputs)) {
+    mask = Tensor::empty({kernels::mask_bytes(shape)}, DType::kUInt8, x.device());
+  }
+  on("batch_norm_add_relu", x, [&](auto device, auto zero) {
+    using T = decltype(zero);
+    using S = statistic_t<T>;
+    kernels::batch_norm_add_relu_forward(device, x.data<T>(), data_or_null<T>(z), gamma.data<S>(),
+                                         beta.data<S>(), y.data<T>(), data_or_null<uint8_t>(mask),
+                                         mean.data<S>(), inv_std.data<S>(), running_mean.data<S>(),
+                                         running_var.data<S>(), options.momentum, shape);
+  });
+  return record("batch_norm_add_relu", y, inputs,
+                [x, gamma, mean, inv_std, mask, shape](const Tensor& dy,
+                                                       const std::vector<bool>& needs) {
+                  Tensor dx, dz, dgamma, dbeta;
+                  if (needs[0]) dx = empty_like(x);
+                  if (needs[1]) dz = empty_like(x);
+                  if (needs[2]) dgamma = empty_like(gamma);
+                  if (needs[3]) dbeta = empty_like(gamma);
+                  on("batch_norm_add_relu", x, [&](auto device, auto zero) {
+                    using T = decltype(zero);
+                    using S = statistic_t<T>;
+                    kernels::batch_norm_add_relu_backward(
+                        device, dy.data<T>(), mask.data<uint8_t>(), x.data<T>(), gamma.data<S>(),
+                        mean.data<S>(), inv_std.data<S>(), data_or_null<T>(dx),
+                        data_or_null<T>(dz), data_or_null<S>(dgamma), data_or_null<S>(dbeta),
+                        shape);
+                  });
+                  return std::vector{dx, dz, dgamma, dbeta};
                 });
 }
 
@@ -400,22 +530,30 @@ Variable cross_entropy(const Variable& logits, const Tensor& labels,
           });
   const kernels::CrossEntropyShape shape{x.dim(0), x.dim(1), options.label_smoothing,
                                          options.ignored_label};
-  for (const int64_t label : labels.to_vector<int64_t>()) {
-    require((label >= 0 && label < shape.classes) || label == shape.ignored_label, [&] {
-      return fmt::format("[cross_entropy] expected labels below {}, got {}", shape.classes, label);
-    });
+  require(labels.device() == x.device(), [&] {
+    return fmt::format("[cross_entropy] expected labels on {}, got them on {}", x.device().str(),
+                       labels.device().str());
+  });
+  // On a GPU nobody waits to look at them: there a wrong label makes the loss NaN.
+  if (x.device().type == DeviceType::kCpu) {
+    for (const int64_t label : labels.to_vector<int64_t>()) {
+      require((label >= 0 && label < shape.classes) || label == shape.ignored_label, [&] {
+        return fmt::format("[cross_entropy] expected labels below {}, got {}", shape.classes,
+                           label);
+      });
+    }
   }
-  Tensor loss = empty_as(x, {});
+  Tensor loss = Tensor::empty({}, statistic_type(x.dtype()), x.device());
   // The gradient comes out of the same pass over the logits as the loss.
   Tensor unit_gradient;
   if (will_record({logits})) unit_gradient = empty_like(x);
   on("cross_entropy", x, [&](auto device, auto zero) {
     using T = decltype(zero);
-    kernels::cross_entropy(device, x.data<T>(), labels.data<int64_t>(), loss.data<T>(),
-                           data_or_null<T>(unit_gradient), shape);
+    kernels::cross_entropy(device, x.data<T>(), labels.data<int64_t>(),
+                           loss.data<statistic_t<T>>(), data_or_null<T>(unit_gradient), shape);
   });
   return record("cross_entropy", loss, {logits}, [unit_gradient](const Tensor& dy, const auto&) {
-    return std::vector{mul(unit_gradient, dy)};
+    return std::vector{mul(unit_gradient, dy.to(unit_gradient.dtype()))};
   });
 }
 
@@ -425,6 +563,13 @@ Variable reshape(const Variable& x, const Shape& shape) {
   return record(
       "reshape", x.value().reshape(shape), {x},
       [from = x.shape()](const Tensor& dy, const auto&) { return std::vector{dy.reshape(from)}; });
+}
+
+Variable cast(const Variable& x, DType type) {
+  if (x.value().dtype() == type) return x;
+  return record(
+      "cast", x.value().to(type), {x},
+      [from = x.value().dtype()](const Tensor& dy, const auto&) { return std::vector{dy.to(from)}; });
 }
 
 Variable select(const Variable& x_, const std::vector<int64_t>& index) {
@@ -441,20 +586,18 @@ Variable select(const Variable& x_, const std::vector<int64_t>& index) {
       return fmt::format("[select] expected indices below {}, got {}", columns, column);
     });
   }
+  const Tensor places = Tensor::from(chosen, {rows}).to(x.device());
+  const kernels::RowsShape shape{rows, columns};
   Tensor y = empty_as(x, {rows});
-  on("select", x, [&](auto, auto zero) {
+  on("select", x, [&](auto device, auto zero) {
     using T = decltype(zero);
-    for (int64_t row = 0; row < rows; ++row) {
-      y.data<T>()[row] = x.data<T>()[row * columns + chosen[row]];
-    }
+    kernels::select(device, x.data<T>(), places.data<int64_t>(), y.data<T>(), shape);
   });
-  return record("select", y, {x_}, [chosen, columns](const Tensor& dy, const auto&) {
-    Tensor dx = Tensor::zeros({dy.dim(0), columns}, dy.dtype(), dy.device());
-    on("select", dy, [&](auto, auto zero) {
+  return record("select", y, {x_}, [places, shape](const Tensor& dy, const auto&) {
+    Tensor dx = empty_as(dy, {shape.rows, shape.columns});
+    on("select", dy, [&](auto device, auto zero) {
       using T = decltype(zero);
-      for (int64_t row = 0; row < dy.dim(0); ++row) {
-        dx.data<T>()[row * columns + chosen[row]] = dy.data<T>()[row];
-      }
+      kernels::select_backward(device, dy.data<T>(), places.data<int64_t>(), dx.data<T>(), shape);
     });
     return std::vector{dx};
   });

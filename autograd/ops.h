@@ -1,5 +1,5 @@
-// The differentiable ops. Images are NHWC; every op takes float32 or float64 (what the CPU computes
-// in), checks its arguments, and returns a new Variable. Broken expectations throw Error with the
+// The differentiable ops. Images are NHWC; every op takes float32 or float64 on the CPU, float32,
+// bfloat16 or float16 on a GPU, checks its arguments, and returns a new Variable. Broken expectations throw Error with the
 // op's name, what it expected and what came.
 #pragma once
 
@@ -27,6 +27,13 @@ struct Conv2dOptions {
 Variable conv2d(const Variable& x, const Variable& weight, const Variable& bias = {},
                 const Conv2dOptions& options = {});
 
+// relu(conv2d(x, weight) + bias + z), or without the ReLU when not `rectified`: what a convolution
+// with folded batch norm is in inference, in one pass where the device has one. bias (K) in the type
+// of statistics (float32 beside 16-bit floats); z (N, P, Q, K) or undefined.
+Variable conv2d_bias_add_relu(const Variable& x, const Variable& weight, const Variable& bias,
+                              const Variable& z = {}, const Conv2dOptions& options = {},
+                              bool rectified = true);
+
 // a (M, K), b (K, N) -> (M, N).
 Variable matmul(const Variable& a, const Variable& b);
 // x (N, in), weight (out, in), bias (out) or undefined -> (N, out): x weight^T + bias.
@@ -38,9 +45,16 @@ struct BatchNormOptions {
   double eps = 1e-5;
 };
 // Over all axes but the last. x (…, C); gamma, beta (C); running_mean, running_var (C), which
-// training updates in place and inference uses. Either form differentiates x, gamma and beta.
+// training updates in place and inference uses; these four are in the type of statistics (float32
+// beside 16-bit floats). Either form differentiates x, gamma and beta.
 Variable batch_norm(const Variable& x, const Variable& gamma, const Variable& beta,
                     Tensor running_mean, Tensor running_var, const BatchNormOptions& options = {});
+
+// relu(batch_norm(x) + z), z (…, C) or undefined. In training one pass, which keeps a bit an element
+// for the ReLU instead of what came before it.
+Variable batch_norm_add_relu(const Variable& x, const Variable& z, const Variable& gamma,
+                             const Variable& beta, Tensor running_mean, Tensor running_var,
+                             const BatchNormOptions& options = {});
 
 struct PoolOptions {
   Pair window = 2;
@@ -62,12 +76,15 @@ struct CrossEntropyOptions {
   double label_smoothing = 0;
   int64_t ignored_label = -100;
 };
-// logits (N, C), labels int64 (N) -> scalar, the mean over rows whose label is not ignored.
+// logits (N, C), labels int64 (N) -> scalar in the type of statistics, the mean over rows whose label
+// is not ignored.
 Variable cross_entropy(const Variable& logits, const Tensor& labels,
                        const CrossEntropyOptions& options = {});
 
 // One extent may be -1.
 Variable reshape(const Variable& x, const Shape& shape);
+// The same numbers in another type, rounded to nearest; x itself when it is of that type.
+Variable cast(const Variable& x, DType type);
 // x (N, C), index (one per row) -> (N): x[n, index[n]]. A single index serves every row.
 Variable select(const Variable& x, const std::vector<int64_t>& index);
 // Over the given axes; none means all.

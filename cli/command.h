@@ -32,16 +32,18 @@ struct ModelArguments {
 };
 void add_model_arguments(CLI::App& command, ModelArguments& arguments);
 // In evaluation mode, and frozen: explanations need no gradient of a weight.
-LoadedModel load(const ModelArguments& arguments);
+LoadedModel load(const ModelArguments& arguments, Device device = {});
 
-// --device and --threads.
+// --device, --threads and how exactly a GPU computes.
 struct DeviceArguments {
   std::string device = "auto";
   int threads = 0;
+  bool tf32 = false, deterministic = false;
 };
 void add_device_arguments(CLI::App& command, DeviceArguments& arguments);
-// Binds the choice; throws UsageError when the device cannot be used.
-void use_device(const DeviceArguments& arguments);
+// Binds the choice; throws Error or UsageError when the device cannot be used, and says in a line
+// why "auto" did not choose a GPU.
+Device use_device(const DeviceArguments& arguments);
 
 // The class that a user names by its name or its index; throws UsageError with the nearest names.
 int64_t class_index(const std::string& name, const std::vector<std::string>& classes);

@@ -11,6 +11,7 @@
 
 #include "cli/command.h"
 #include "cli/output.h"
+#include "kernels/policy.h"
 
 namespace glassnet::cli {
 namespace {
@@ -50,28 +51,37 @@ void add_model_arguments(CLI::App& command, ModelArguments& arguments) {
       ->check(CLI::Range(32, 4096));
 }
 
-LoadedModel load(const ModelArguments& arguments) {
+LoadedModel load(const ModelArguments& arguments, Device device) {
   WeightHints hints{.model = arguments.name, .image_size = arguments.image_size};
   if (!arguments.classes_file.empty()) hints.classes = read_class_names(arguments.classes_file);
   LoadedModel loaded = load_model(arguments.path, hints);
   loaded.model->eval();
   loaded.model->set_requires_grad(false);
+  loaded.model->to(device);
   return loaded;
 }
 
 void add_device_arguments(CLI::App& command, DeviceArguments& arguments) {
-  command.add_option("--device", arguments.device, "where to compute")
-      ->check(CLI::IsMember({"auto", "cpu", "cuda"}))
+  command
+      .add_option("--device", arguments.device,
+                  kSimulated ? "where to compute: auto, cpu, or simt (the host executor)"
+                             : "where to compute: auto, cpu, cuda, or cuda:1 and so on")
       ->capture_default_str();
   command.add_option("--threads", arguments.threads, "CPU threads (default: all cores)")
       ->check(CLI::Range(1, 4096));
+  command.add_flag("--tf32", arguments.tf32,
+                   "let a GPU round float32 products to TF32: quicker, three digits");
+  command.add_flag("--deterministic", arguments.deterministic,
+                   "let a GPU use only algorithms that give the same bits each time");
 }
 
-void use_device(const DeviceArguments& arguments) {
-  if (arguments.device == "cuda") {
-    throw UsageError("this build of glassnet computes on the CPU only; use --device cpu, or auto");
-  }
+Device use_device(const DeviceArguments& arguments) {
+  const ChosenDevice chosen = choose_device(arguments.device);
+  if (!chosen.why_cpu.empty()) say(fmt::format("computing on the CPU: {}", chosen.why_cpu));
   if (arguments.threads > 0) omp_set_num_threads(arguments.threads);
+  kernels::set_allow_tf32(arguments.tf32);
+  kernels::set_deterministic(arguments.deterministic);
+  return chosen.device;
 }
 
 int64_t class_index(const std::string& name, const std::vector<std::string>& classes) {

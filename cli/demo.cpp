@@ -59,7 +59,7 @@ std::vector<std::filesystem::path> chosen_images(const std::vector<Sample>& samp
 }
 
 int run(const Arguments& a) {
-  use_device(a.device);
+  const Device device = use_device(a.device);
   const std::filesystem::path scenes = a.out / "scenes", run_folder = a.out / "run";
   if (RunFolder(run_folder).holds_run()) {
     throw UsageError(
@@ -76,17 +76,19 @@ int run(const Arguments& a) {
   options.batch_size = 32;
   options.image_size = a.image_size;
   options.seed = a.seed;
+  options.device = device.str();
   options.threads = a.device.threads;
   TrainingProgress progress(TrainingProgress::kText);
   train(options, progress.observer());
   progress.finish();
 
-  LoadedModel network = load({.path = run_folder.string()});
+  LoadedModel network = load({.path = run_folder.string()}, device);
   const std::vector<Sample> samples = read_evaluation_folder(scenes, network.card.classes).samples;
   Loader images(samples, {.image_size = network.card.image_size,
                           .fit = parse_fit(network.card.fit),
                           .normalization = {.mean = network.card.mean, .stddev = network.card.std},
-                          .batch_size = 64});
+                          .batch_size = 64,
+                          .device = device});
   const Evaluation evaluation = evaluate(*network.model, images);
   const ExplainOutcome outcome =
       explain_images(network,

@@ -23,8 +23,9 @@ void add_devices(CLI::App& app, Action& action) {
                           {"usable", info.usable},
                           {"why_not", info.why_not}});
         } else {
-          fmt::print("{:<8} {}\n         {}\n", info.device.str(), info.name,
-                     info.usable ? info.details : info.why_not);
+          fmt::print("{:<8} {}\n", info.device.str(), info.name);
+          if (!info.details.empty()) fmt::print("         {}\n", info.details);
+          if (!info.usable) fmt::print("         cannot be used: {}\n", info.why_not);
         }
       }
       if (*json) fmt::print("{}\n", to_text(list, 2));

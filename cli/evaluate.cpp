@@ -83,8 +83,8 @@ void print_tables(const std::vector<std::string>& classes, const Evaluation& res
 }
 
 int run(const Arguments& a) {
-  use_device(a.device);
-  LoadedModel network = load(a.model);
+  const Device device = use_device(a.device);
+  LoadedModel network = load(a.model, device);
   const ModelCard& card = network.card;
   const ImageFolder folder = read_evaluation_folder(a.data, card.classes);
   for (const std::string& warning : folder.warnings) say(warning);
@@ -92,7 +92,8 @@ int run(const Arguments& a) {
   Loader images(folder.samples, {.image_size = card.image_size,
                                  .fit = parse_fit(card.fit),
                                  .normalization = {.mean = card.mean, .stddev = card.std},
-                                 .batch_size = a.batch_size});
+                                 .batch_size = a.batch_size,
+                                 .device = device});
   Progress progress("evaluating", images.images());
   const Evaluation result = evaluate(
       *network.model, images, {.progress = [&](int64_t done, int64_t) { progress.update(done); }});

@@ -41,13 +41,13 @@ void refuse_to_write_among(const std::vector<std::string>& arguments,
 }
 
 int run(Arguments& a) {
-  use_device(a.device);
+  const Device device = use_device(a.device);
   for (const std::string& method : a.request.methods) require_method(method);
   a.request.png = a.request.npy = a.request.json = false;
   for (const std::string& form : a.save) {
     (form == "png" ? a.request.png : form == "npy" ? a.request.npy : a.request.json) = true;
   }
-  LoadedModel network = load(a.model);
+  LoadedModel network = load(a.model, device);
   a.request.images = expand_images(a.images);
   refuse_to_write_among(a.images, a.request.out);
 

@@ -148,7 +148,7 @@ ExplainOutcome explain_images(LoadedModel& network, const ExplainRequest& reques
       outcome.failures.emplace_back(error.what());
       continue;
     }
-    const Tensor input = network_input(picture, network.card);
+    const Tensor input = network_input(picture, network.card).to(network.model->device());
     ExplainedImage image{.image = path, .true_class = class_of_folder(path.string(), classes)};
     image.probabilities = probabilities(*network.model, input).to_vector<float>();
     image.predicted = std::max_element(image.probabilities.begin(), image.probabilities.end()) -
@@ -160,7 +160,8 @@ ExplainOutcome explain_images(LoadedModel& network, const ExplainRequest& reques
     if (image.true_class >= 0) row.correct = image.predicted == image.true_class;
     for (const std::string& method : request.methods) {
       const Tensor map =
-          explain(*network.model, input, method, {.target = image.target, .layer = request.layer});
+          explain(*network.model, input, method, {.target = image.target, .layer = request.layer})
+              .to(Device{});
       const auto name = [&](const char* extension) {
         image.files.push_back(request.out / fmt::format("{}.{}.{}", stems[i], method, extension));
         return image.files.back();

@@ -16,7 +16,7 @@ Tensor network_input(const Image& picture, const ModelCard& card) {
 
 Tensor logits(Module& model, const Tensor& inputs) {
   const NoGrad guard;
-  return model(Variable(inputs)).value();
+  return model(Variable(inputs.to(model.device()))).value();
 }
 
 Tensor probabilities(Module& model, const Tensor& inputs) {

@@ -12,7 +12,7 @@ namespace glassnet::cli {
 Image prepare_picture(const std::filesystem::path& path, const ModelCard& card);
 // Normalised float32 (1, S, S, 3).
 Tensor network_input(const Image& picture, const ModelCard& card);
-// inputs (N, S, S, 3) -> (N, classes), without recording.
+// inputs (N, S, S, 3), on any device -> (N, classes) on the model's, without recording.
 Tensor logits(Module& model, const Tensor& inputs);
 Tensor probabilities(Module& model, const Tensor& inputs);
 

@@ -38,8 +38,7 @@ std::vector<size_t> ranked(const std::vector<float>& probabilities, int count) {
 }
 
 int run(const Arguments& a) {
-  use_device(a.device);
-  LoadedModel network = load(a.model);
+  LoadedModel network = load(a.model, use_device(a.device));
   const std::vector<std::string>& classes = network.card.classes;
   std::vector<Prediction> predictions;
   std::vector<std::string> failures;

@@ -62,9 +62,11 @@ int run(Arguments& arguments, const CLI::App& command) {
   options.schedule = parse_schedule(arguments.schedule);
   options.augment = parse_augment(arguments.augment);
   options.decay = arguments.decay == "matrices" ? Decay::kMatrices : Decay::kAll;
-  options.device = arguments.device.device;
-  options.threads = arguments.device.threads;
   use_device(arguments.device);
+  options.device = arguments.device.device;
+  options.tf32 = arguments.device.tf32;
+  options.deterministic = arguments.device.deterministic;
+  options.threads = arguments.device.threads;
   if (options.given.contains("learning_rate")) options.learning_rate = arguments.learning_rate;
   if (options.given.contains("weight_decay")) options.weight_decay = arguments.weight_decay;
 
@@ -205,7 +207,9 @@ void add_train(CLI::App& app, Action& action) {
   add_device_arguments(*command, a.device);
   command->get_option("--device")->group(machine);
   command->get_option("--threads")->group(machine);
-  command->add_option("--precision", o.precision, "auto, fp32 (bf16 and fp16 need a GPU)")
+  command->get_option("--tf32")->group(machine);
+  command->get_option("--deterministic")->group(machine);
+  command->add_option("--precision", o.precision, "auto, fp32, bf16, fp16 (the last two need a GPU)")
       ->capture_default_str()
       ->group(machine);
   command->add_option("--loader-threads", o.loader_threads, "that decode images")->group(machine);

@@ -2,7 +2,10 @@
 add_library(glassnet_flags INTERFACE)
 target_compile_options(glassnet_flags INTERFACE
   $<$<COMPILE_LANGUAGE:CXX>:-Wall -Wextra -Wshadow -Wnon-virtual-dtor -Wno-missing-field-initializers>
-  $<$<AND:$<COMPILE_LANGUAGE:CXX>,$<BOOL:${GLASSNET_WERROR}>>:-Werror>)
+  $<$<AND:$<COMPILE_LANGUAGE:CXX>,$<BOOL:${GLASSNET_WERROR}>>:-Werror>
+  # Without -Wshadow: the code that nvcc makes for the host compiler shadows.
+  "$<$<COMPILE_LANGUAGE:CUDA>:-Xcompiler=-Wall,-Wextra,-Wno-missing-field-initializers>"
+  "$<$<AND:$<COMPILE_LANGUAGE:CUDA>,$<BOOL:${GLASSNET_WERROR}>>:-Werror=all-warnings>")
 if(GLASSNET_SANITIZE)
   target_compile_options(glassnet_flags INTERFACE -fsanitize=${GLASSNET_SANITIZE}
     -fno-omit-frame-pointer -fno-sanitize-recover=undefined)
@@ -39,8 +42,11 @@ function(glassnet_library name)
       target_link_libraries(glassnet_${name} PRIVATE ${dependency})
     endif()
   endforeach()
-  if(GLASSNET_CUDA)
+  if(GLASSNET_CUDA OR GLASSNET_SIMT)
     target_compile_definitions(glassnet_${name} PUBLIC GLASSNET_CUDA)
+  endif()
+  if(GLASSNET_SIMT)
+    target_compile_definitions(glassnet_${name} PUBLIC GLASSNET_SIMT)
   endif()
   set_property(GLOBAL APPEND PROPERTY GLASSNET_ROOMS ${name})
 endfunction()

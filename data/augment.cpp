@@ -3,7 +3,7 @@
 #include <algorithm>
 #include <array>
 #include <cmath>
-#include <numeric>
+#include <type_traits>
 #include <utility>
 #include <vector>
 
@@ -25,69 +25,47 @@ double random_ratio(double low, double high, Random& random) {
   return std::exp(random.uniform(std::log(low), std::log(high)));
 }
 
-// Position `i` of an axis of `n` that goes on beyond its ends as its mirror image.
-int mirrored(int i, int n) {
-  if (i < 0) i = -i;
-  if (i >= n) i = 2 * (n - 1) - i;
-  return i;
+// The part of a variation that the kernels know.
+kernels::ImageVariation jitter_of(const ColorJitter& colors) {
+  return {.jitters = true,
+          .brightness = colors.brightness,
+          .contrast = colors.contrast,
+          .saturation = colors.saturation,
+          .hue = colors.hue};
 }
 
-// ---- Colours, as floats in [0, 1].
-
-using Pixels = std::vector<float>;  // (pixels, 3)
-
-float clamp01(float value) {
-  return std::clamp(value, 0.0f, 1.0f);
-}
-
-// ITU-R BT.601 luma.
-float luma(const float* rgb) {
-  return 0.299f * rgb[0] + 0.587f * rgb[1] + 0.114f * rgb[2];
-}
-
-void scale_brightness(Pixels& pixels, float factor) {
-  for (float& value : pixels) value = clamp01(value * factor);
-}
-
-// Away from, or towards, the mean grey of the picture.
-void scale_contrast(Pixels& pixels, float factor) {
+float mean_luma(const std::vector<float>& pixels) {  // (pixels, 3)
   double sum = 0;
-  for (size_t i = 0; i < pixels.size(); i += 3) sum += luma(&pixels[i]);
-  const auto mean = static_cast<float>(sum / (static_cast<double>(pixels.size()) / 3));
-  for (float& value : pixels) value = clamp01(mean + (value - mean) * factor);
+  for (size_t i = 0; i < pixels.size(); i += 3) sum += kernels::luma(&pixels[i]);
+  return static_cast<float>(sum / (static_cast<double>(pixels.size()) / 3));
 }
 
-// Away from, or towards, each pixel's own grey.
-void scale_saturation(Pixels& pixels, float factor) {
-  for (size_t i = 0; i < pixels.size(); i += 3) {
-    const float grey = luma(&pixels[i]);
-    for (size_t c = i; c < i + 3; ++c) pixels[c] = clamp01(grey + (pixels[c] - grey) * factor);
-  }
-}
-
-// Turns the hue of the hexagonal HSV model by a share of the circle; saturation and value stay.
-void turn_hue(Pixels& pixels, float turn) {
-  for (size_t i = 0; i < pixels.size(); i += 3) {
-    float* const rgb = &pixels[i];
-    const auto [low, high] = std::minmax({rgb[0], rgb[1], rgb[2]});
-    const float chroma = high - low;
-    if (chroma == 0) continue;
-    float sector;  // of six: red 0, green 2, blue 4
-    if (high == rgb[0]) {
-      sector = (rgb[1] - rgb[2]) / chroma;
-    } else if (high == rgb[1]) {
-      sector = (rgb[2] - rgb[0]) / chroma + 2;
-    } else {
-      sector = (rgb[0] - rgb[1]) / chroma + 4;
+void apply_jitter(Image& image, const kernels::JitterDraw& draw) {
+  std::vector<float> pixels(image.rgb.size());
+  std::transform(image.rgb.begin(), image.rgb.end(), pixels.begin(),
+                 [](uint8_t value) { return static_cast<float>(value) / 255; });
+  float mean = 0;
+  // A loop for each step, so that each is compiled for its own.
+  const auto on_all = [&](auto step) {
+    for (size_t i = 0; i < pixels.size(); i += 3) {
+      kernels::jitter_step(&pixels[i], step, draw, mean);
     }
-    sector += 6 * turn;
-    sector -= 6 * std::floor(sector / 6);
-    // Each channel is at its height for two sectors, at its depth for two, and slopes between.
-    for (int c = 0; c < 3; ++c) {
-      const float away = std::abs(sector - static_cast<float>(2 * c));
-      rgb[c] = low + chroma * clamp01(2 - std::min(away, 6 - away));
+  };
+  using kernels::JitterStep;
+  for (const int step : draw.steps) {
+    if (step == kernels::kBrightness) {
+      on_all(std::integral_constant<JitterStep, kernels::kBrightness>{});
+    } else if (step == kernels::kContrast) {
+      mean = mean_luma(pixels);
+      on_all(std::integral_constant<JitterStep, kernels::kContrast>{});
+    } else if (step == kernels::kSaturation) {
+      on_all(std::integral_constant<JitterStep, kernels::kSaturation>{});
+    } else if (step == kernels::kHue) {
+      on_all(std::integral_constant<JitterStep, kernels::kHue>{});
     }
   }
+  std::transform(pixels.begin(), pixels.end(), image.rgb.begin(),
+                 [](float value) { return kernels::to_level(value); });
 }
 
 void erase_rectangle(Image& image, Random& random) {
@@ -187,21 +165,30 @@ Image reduce_for_augment(const Image& image, int size, Fit fit, const AugmentOpt
                 static_cast<int>(std::lround(image.width * factor)));
 }
 
+kernels::ImageVariation variation_of(const AugmentOptions& options, int size) {
+  kernels::ImageVariation variation;
+  if (options.jitter) variation = jitter_of(options.colors);
+  variation.shifts = options.crop == Crop::kShift;
+  variation.reach = static_cast<int>(options.shift * size);
+  variation.flips = options.flip;
+  return variation;
+}
+
+bool can_prepare_on_device(const AugmentOptions& options) {
+  return options.crop != Crop::kRandomResized && options.erase <= 0;
+}
+
 Image augment(const Image& reduced, int size, const AugmentOptions& options, Random random) {
   Image image;
   if (options.crop == Crop::kRandomResized) {
     image = resize(reduced, random_resized_crop(reduced.height, reduced.width, options, random),
                    size, size);
-  } else if (options.crop == Crop::kShift) {
-    const auto reach = static_cast<int>(options.shift * size);
-    const auto dy = static_cast<int>(random.below(2 * reach + 1)) - reach;
-    const auto dx = static_cast<int>(random.below(2 * reach + 1)) - reach;
-    image = shifted(reduced, dy, dx);
-  } else {
-    image = reduced;
   }
-  if (options.flip && random.uniform() < 0.5) flip_left_right(image);
-  if (options.jitter) jitter_colors(image, options.colors, random);
+  const kernels::VariationDraw draw = kernels::draw_variation(variation_of(options, size), random);
+  if (options.crop == Crop::kShift) image = shifted(reduced, draw.dy, draw.dx);
+  if (options.crop == Crop::kNone) image = reduced;
+  if (draw.flip) flip_left_right(image);
+  if (options.jitter) apply_jitter(image, draw.jitter);
   if (options.erase > 0 && random.uniform() < options.erase) erase_rectangle(image, random);
   return image;
 }
@@ -234,11 +221,11 @@ Image shifted(const Image& image, int dy, int dx) {
   // The columns whose source lies inside are one copy.
   const int begin = std::max(0, -dx), end = std::min(image.width, image.width - dx);
   for (int y = 0; y < image.height; ++y) {
-    const int from = mirrored(y + dy, image.height);
+    const int from = kernels::mirrored(y + dy, image.height);
     std::copy_n(image.at(from, begin + dx), static_cast<size_t>(end - begin) * 3,
                 result.at(y, begin));
     const auto mirror = [&](int x) {
-      std::copy_n(image.at(from, mirrored(x + dx, image.width)), 3, result.at(y, x));
+      std::copy_n(image.at(from, kernels::mirrored(x + dx, image.width)), 3, result.at(y, x));
     };
     for (int x = 0; x < begin; ++x) mirror(x);
     for (int x = end; x < image.width; ++x) mirror(x);
@@ -255,30 +242,7 @@ void flip_left_right(Image& image) {
 }
 
 void jitter_colors(Image& image, const ColorJitter& options, Random& random) {
-  // All is drawn whatever is applied, so that one strength does not change another's draws.
-  const std::vector<int64_t> order = [&] {
-    std::vector<int64_t> steps = {0, 1, 2, 3};
-    for (int64_t i = 3; i > 0; --i) std::swap(steps[i], steps[random.below(i + 1)]);
-    return steps;
-  }();
-  const auto factor = [&](double strength) {
-    return static_cast<float>(random.uniform(std::max(0.0, 1 - strength), 1 + strength));
-  };
-  const float brightness = factor(options.brightness), contrast = factor(options.contrast);
-  const float saturation = factor(options.saturation);
-  const auto turn = static_cast<float>(random.uniform(-options.hue, options.hue));
-
-  Pixels pixels(image.rgb.size());
-  std::transform(image.rgb.begin(), image.rgb.end(), pixels.begin(),
-                 [](uint8_t value) { return static_cast<float>(value) / 255; });
-  for (const int64_t step : order) {
-    if (step == 0 && options.brightness > 0) scale_brightness(pixels, brightness);
-    if (step == 1 && options.contrast > 0) scale_contrast(pixels, contrast);
-    if (step == 2 && options.saturation > 0) scale_saturation(pixels, saturation);
-    if (step == 3 && options.hue > 0) turn_hue(pixels, turn);
-  }
-  std::transform(pixels.begin(), pixels.end(), image.rgb.begin(),
-                 [](float value) { return static_cast<uint8_t>(value * 255 + 0.5f); });
+  apply_jitter(image, kernels::draw_jitter(jitter_of(options), random));
 }
 
 }  // namespace glassnet

@@ -9,6 +9,7 @@
 #include <string>
 
 #include "data/image.h"
+#include "kernels/image_variation.h"
 #include "tensor/random.h"
 
 namespace glassnet {
@@ -51,6 +52,12 @@ std::string describe(const AugmentOptions& options);
 Image reduce_for_augment(const Image& image, int size, Fit fit, const AugmentOptions& options);
 // A variation (size, size) of what reduce_for_augment gave.
 Image augment(const Image& reduced, int size, const AugmentOptions& options, Random random);
+
+// Whether kernels::prepare_images can make these variations: random resized crops and erased
+// rectangles are for the host alone.
+bool can_prepare_on_device(const AugmentOptions& options);
+// The options as kernels know them, for squares of `size`.
+kernels::ImageVariation variation_of(const AugmentOptions& options, int size);
 
 // The parts, for those who want one alone.
 Box random_resized_crop(int height, int width, const AugmentOptions& options, Random& random);

@@ -7,13 +7,23 @@
 
 namespace glassnet {
 
+kernels::ImageScale scale_of(const Normalization& normalization) {
+  kernels::ImageScale result;
+  for (int c = 0; c < 3; ++c) {
+    result.scale[c] = 1 / (255 * normalization.stddev[c]);
+    result.shift[c] = -normalization.mean[c] / normalization.stddev[c];
+  }
+  return result;
+}
+
 void normalize(const uint8_t* rgb, int64_t values, const Normalization& normalization, float* out) {
   // Factors for four pixels at a time: 12 is the least number of values that fills vectors of 4.
   constexpr int block = 12;
+  const kernels::ImageScale factors = scale_of(normalization);
   float scale[block], shift[block];
   for (int i = 0; i < block; ++i) {
-    scale[i] = 1 / (255 * normalization.stddev[i % 3]);
-    shift[i] = -normalization.mean[i % 3] / normalization.stddev[i % 3];
+    scale[i] = factors.scale[i % 3];
+    shift[i] = factors.shift[i % 3];
   }
   int64_t i = 0;
   for (; i + block <= values; i += block) {

@@ -5,6 +5,7 @@
 #include <cstdint>
 
 #include "data/image.h"
+#include "kernels/image.h"
 #include "tensor/tensor.h"
 
 namespace glassnet {
@@ -15,6 +16,8 @@ struct Normalization {
   std::array<float, 3> stddev = {0.229f, 0.224f, 0.225f};
 };
 
+// (v / 255 - mean) / stddev = scale * v + shift.
+kernels::ImageScale scale_of(const Normalization& normalization);
 // `values` values of R, G, B, R, … to as many floats at `out`.
 void normalize(const uint8_t* rgb, int64_t values, const Normalization& normalization, float* out);
 // A picture as a batch of one: (1, height, width, 3).

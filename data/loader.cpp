@@ -9,10 +9,13 @@
 #include <exception>
 #include <fstream>
 #include <mutex>
+#include <numeric>
 #include <thread>
 
 #include <fmt/format.h>
 #include <fmt/ranges.h>
+
+#include "data/device_feed.h"
 
 namespace glassnet {
 namespace {
@@ -30,6 +33,11 @@ void check_options(const std::vector<Sample>& samples, const LoaderOptions& opti
   check(options.image_size > 0, "an image size of at least 1", options.image_size);
   check(options.batch_size > 0, "a batch size of at least 1", options.batch_size);
   check(options.prefetch > 0, "at least one batch ahead", options.prefetch);
+  const bool on_cpu = options.device.type == DeviceType::kCpu;
+  check(options.dtype == DType::kFloat32 ||
+            (!on_cpu && (options.dtype == DType::kBFloat16 || options.dtype == DType::kFloat16)),
+        on_cpu ? "images of float32 on the CPU" : "images of float32, bfloat16 or float16",
+        name_of(options.dtype));
   if (!options.augment) return;
   const AugmentOptions& augment = *options.augment;
   check(augment.shift >= 0 && augment.shift < 1, "a shift from 0 to below 1", augment.shift);
@@ -56,14 +64,22 @@ size_t default_cache_bytes() {
 }
 
 // The caller opens batches, at most `prefetch` of them; workers take their rows one by one, the
-// earliest batch first; the caller takes the first batch once its last row is done.
+// earliest batch first; the caller takes the first batch once its last row is done. For a GPU,
+// workers write 8-bit squares into the feed's memory instead of the batch's images, and the caller
+// has the feed bring them over.
 //
 // CONVENTION: mutex_ guards everything below it in the class, and what it points to, but for the
-// rows of an open batch's images: each belongs to the worker that took it.
+// rows of an open batch's images: each belongs to the worker that took it. Only the caller's thread
+// calls the feed.
 class Loader::Pipeline {
  public:
   Pipeline(std::vector<Sample> samples, const LoaderOptions& options)
       : samples_(std::move(samples)), options_(options), cache_(samples_.size()) {
+    if (options.device.type == DeviceType::kCuda) {
+      feed_ = make_device_feed(static_cast<int64_t>(samples_.size()), options);
+      resident_ = feed_->resident();
+    }
+    varies_here_ = options.augment && !(feed_ && feed_->varies());
     for (int i = 0; i < thread_count(options.threads); ++i) {
       workers_.emplace_back([this](const std::stop_token& stop) { work(stop); });
     }
@@ -95,8 +111,10 @@ class Loader::Pipeline {
     } else {
       for (int64_t i = 0; i < count; ++i) order.push_back(i);
     }
-    const std::lock_guard lock(mutex_);
+    std::unique_lock lock(mutex_);
     open_.clear();
+    // Their memory is the feed's, which gives it to other batches now.
+    if (feed_) idle_.wait(lock, [&] { return rows_in_work_ == 0; });
     failure_ = nullptr;
     order_ = std::move(order);
     epoch_ = epoch;
@@ -110,14 +128,21 @@ class Loader::Pipeline {
     if (failure_) std::rethrow_exception(failure_);
     if (open_.empty()) return std::nullopt;
     const std::shared_ptr<OpenBatch> first = open_.front();
-    batch_done_.wait(lock, [&] { return first->rows_done == first->rows(); });
+    batch_done_.wait(lock, [&] { return first->done(); });
     if (first->failure) {
       failure_ = first->failure;
       open_.clear();
       std::rethrow_exception(failure_);
     }
+    std::vector<std::shared_ptr<OpenBatch>> ready;
+    if (feed_) ready = batches_to_upload();
     open_.pop_front();
     open_batches();
+    if (feed_) {
+      lock.unlock();
+      for (const auto& batch : ready) feed_->upload(batch->place);
+      feed_->deliver(first->place, first->batch);
+    }
     return std::move(first->batch);
   }
 
@@ -125,12 +150,18 @@ class Loader::Pipeline {
   struct OpenBatch {
     Batch batch;
     int64_t epoch = 0;
-    int64_t rows_taken = 0, rows_done = 0;
+    // What workers fill. On the CPU: the rows of batch.images, all of them. On a GPU: rows of the
+    // feed's place, those that are not resident.
+    std::vector<int64_t> rows;
+    std::vector<uint8_t*> squares;  // of the rows, on a GPU
+    size_t rows_taken = 0, rows_done = 0;
+    int place = -1;
+    bool uploaded = false;
     // Of the first row that failed, so that timing does not choose the message.
     std::exception_ptr failure;
     int64_t failed_row = 0;
 
-    int64_t rows() const { return static_cast<int64_t>(batch.indices.size()); }
+    bool done() const { return rows_done == rows.size(); }
   };
 
   void open_batches() {
@@ -142,19 +173,41 @@ class Loader::Pipeline {
       opened->epoch = epoch_;
       Batch& batch = opened->batch;
       batch.indices.assign(order_.begin() + begin, order_.begin() + end);
-      batch.images = Tensor::empty({end - begin, size, size, 3});
-      batch.labels = Tensor::empty({end - begin}, DType::kInt64);
-      int64_t* label = batch.labels.data<int64_t>();
-      for (const int64_t index : batch.indices) *label++ = samples_[index].label;
+      for (const int64_t index : batch.indices) {
+        batch.host_labels.push_back(samples_[index].label);
+      }
+      if (feed_) {
+        opened->place = feed_->open(batch, epoch_);
+        opened->rows = feed_->missing(opened->place);
+        for (const int64_t row : opened->rows) {
+          opened->squares.push_back(feed_->row(opened->place, row));
+        }
+      } else {
+        batch.images = Tensor::empty({end - begin, size, size, 3});
+        batch.labels = Tensor::from(batch.host_labels, {end - begin});
+        opened->rows.resize(static_cast<size_t>(end - begin));
+        std::iota(opened->rows.begin(), opened->rows.end(), 0);
+      }
       open_.push_back(std::move(opened));
       ++next_to_open_;
     }
     row_to_take_.notify_all();
   }
 
+  // Those from the first one on whose rows are all there: on the way while the device is at work on
+  // the first.
+  std::vector<std::shared_ptr<OpenBatch>> batches_to_upload() {
+    std::vector<std::shared_ptr<OpenBatch>> ready;
+    for (const auto& batch : open_) {
+      if (!batch->done() || batch->failure) break;
+      if (!std::exchange(batch->uploaded, true)) ready.push_back(batch);
+    }
+    return ready;
+  }
+
   std::shared_ptr<OpenBatch> batch_with_rows_to_take() {
     for (const auto& batch : open_) {
-      if (batch->rows_taken < batch->rows()) return batch;
+      if (batch->rows_taken < batch->rows.size()) return batch;
     }
     return nullptr;
   }
@@ -165,17 +218,17 @@ class Loader::Pipeline {
       std::shared_ptr<OpenBatch> batch;
       row_to_take_.wait(lock, stop, [&] { return (batch = batch_with_rows_to_take()) != nullptr; });
       if (stop.stop_requested()) return;
-      const int64_t row = batch->rows_taken++;
+      const size_t taken = batch->rows_taken++;
+      const int64_t row = batch->rows[taken];
       const int64_t index = batch->batch.indices[row];
-      const int64_t row_values = batch->batch.images.numel() / batch->rows();
-      float* const out = batch->batch.images.data<float>() + row * row_values;
       std::shared_ptr<const Image> image = cache_[index];
+      ++rows_in_work_;
 
       lock.unlock();
       std::exception_ptr failure;
       try {
         if (image == nullptr) image = std::make_shared<const Image>(load(index));
-        fill(*image, batch->epoch, index, out);
+        fill(*image, *batch, taken);
       } catch (...) {
         failure = std::current_exception();
       }
@@ -186,7 +239,9 @@ class Loader::Pipeline {
         batch->failure = failure;
         batch->failed_row = row;
       }
-      if (++batch->rows_done == batch->rows()) batch_done_.notify_one();
+      ++batch->rows_done;
+      if (batch->done()) batch_done_.notify_one();
+      if (--rows_in_work_ == 0) idle_.notify_one();
     }
   }
 
@@ -198,17 +253,23 @@ class Loader::Pipeline {
     return reduce_for_augment(image, size, options_.fit, *options_.augment);
   }
 
-  void fill(const Image& image, int64_t epoch, int64_t index, float* out) const {
+  void fill(const Image& image, const OpenBatch& batch, size_t taken) const {
+    const int64_t row = batch.rows[taken];
     const auto write = [&](const Image& square) {
-      normalize(square.rgb.data(), static_cast<int64_t>(square.rgb.size()), options_.normalization,
-                out);
+      if (feed_) {
+        std::copy(square.rgb.begin(), square.rgb.end(), batch.squares[taken]);
+      } else {
+        Tensor out = batch.batch.images.slice(row, row + 1);
+        normalize(square.rgb.data(), out.numel(), options_.normalization, out.data<float>());
+      }
     };
-    if (!options_.augment) return write(image);
+    if (!varies_here_) return write(image);
     write(augment(image, options_.image_size, *options_.augment,
-                  Random(options_.seed, Stream::kAugment, epoch, index)));
+                  Random(options_.seed, Stream::kAugment, batch.epoch, batch.batch.indices[row])));
   }
 
   void keep(int64_t index, const std::shared_ptr<const Image>& image) {
+    if (resident_) return;  // the device keeps it
     const size_t bytes = image->rgb.size();
     if (cache_[index] != nullptr || bytes > options_.cache_bytes - cached_bytes_) return;
     cache_[index] = image;
@@ -217,10 +278,14 @@ class Loader::Pipeline {
 
   const std::vector<Sample> samples_;
   const LoaderOptions options_;
+  std::unique_ptr<DeviceFeed> feed_;  // for a GPU
+  bool resident_ = false;             // pictures stay on the device
+  bool varies_here_ = false;          // the workers make the variations
 
   std::mutex mutex_;
   std::condition_variable_any row_to_take_;
-  std::condition_variable batch_done_;
+  std::condition_variable batch_done_, idle_;
+  int64_t rows_in_work_ = 0;
   std::vector<int64_t> order_;
   int64_t epoch_ = -1, next_to_open_ = 0;
   std::deque<std::shared_ptr<OpenBatch>> open_;

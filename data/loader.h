@@ -1,7 +1,9 @@
 // Batches of pictures, decoded ahead by a few threads.
 //
 // What a batch holds depends only on the samples, the options and the epoch: never on the number of
-// threads, their timing or the cache.
+// threads, their timing or the cache. A batch on a GPU holds what one on the CPU does, rounded to
+// its element type, but for colours, which a jitter may leave a level of 255 away
+// (kernels/image.h).
 #pragma once
 
 #include <cstdint>
@@ -33,12 +35,21 @@ struct LoaderOptions {
   // Decoded pictures that stay in memory, at 8 bits and the size that augmentation starts from, as
   // many as fit: where all do, epochs after the first decode nothing.
   size_t cache_bytes = default_cache_bytes();
+  // Where batches are delivered, and the element type of their images: float32 on the CPU, and
+  // bfloat16 or float16 as well on a GPU.
+  Device device;
+  DType dtype = DType::kFloat32;
+  // On a GPU: memory for the pictures, at 8 bits. Where it holds them all, they are brought there
+  // once; else batches are brought there one by one. Unset: a third of what is free when the loader
+  // is made.
+  std::optional<size_t> device_bytes;
 };
 
 struct Batch {
-  Tensor images;                 // float32 (N, size, size, 3), normalised
-  Tensor labels;                 // int64 (N)
-  std::vector<int64_t> indices;  // of the samples, N
+  Tensor images;                     // (N, size, size, 3), normalised
+  Tensor labels;                     // int64 (N)
+  std::vector<int64_t> indices;      // of the samples, N
+  std::vector<int64_t> host_labels;  // the labels again, N
 };
 
 // CONVENTION: one thread calls; `start_epoch` comes before `next`.
@@ -59,8 +70,9 @@ class Loader {
   // Begins an epoch (from 0) at any of its batches: a resume sees what it would have seen. What was
   // left of an earlier epoch is dropped.
   void start_epoch(int64_t epoch, int64_t first_batch = 0);
-  // The next batch, nothing after the last. Throws what a picture's decoding threw, in the order of
-  // the batches; after that only start_epoch helps.
+  // The next batch, nothing after the last. On a GPU it is queued on the caller's current stream.
+  // Throws what a picture's decoding threw, in the order of the batches; after that only
+  // start_epoch helps.
   std::optional<Batch> next();
 
  private:

@@ -52,4 +52,77 @@ void batch_norm_inference_backward(Cpu, const double* dy, const double* x, const
                                    double* dx, double* dgamma, double* dbeta,
                                    const BatchNormShape& shape);
 
+// On a GPU x, y and their gradients are of T = float, bfloat16 or float16, all else is float32.
+template <class T>
+void batch_norm_forward(Cuda, const T* x, const float* gamma, const float* beta, T* y, float* mean,
+                        float* inv_std, float* running_mean, float* running_var, double momentum,
+                        const BatchNormShape& shape);
+template <class T>
+void batch_norm_backward(Cuda, const T* dy, const T* x, const float* gamma, const float* mean,
+                         const float* inv_std, T* dx, float* dgamma, float* dbeta,
+                         const BatchNormShape& shape);
+template <class T>
+void batch_norm_inference(Cuda, const T* x, const float* gamma, const float* beta,
+                          const float* running_mean, const float* running_var, T* y,
+                          const BatchNormShape& shape);
+template <class T>
+void batch_norm_inference_backward(Cuda, const T* dy, const T* x, const float* gamma,
+                                   const float* running_mean, const float* running_var, T* dx,
+                                   float* dgamma, float* dbeta, const BatchNormShape& shape);
+
+// The training form with what follows it in a residual network, in the same passes over memory:
+//
+//   y = relu(gamma * (x - mean) * inv_std + beta + z)
+//
+// z (rows, channels) may be null. mask (mask_bytes) holds a bit per element, bit i % 8 of byte i / 8
+// set where the ReLU let element i through; it stands in for the value before the ReLU, which is
+// not kept. It may be null when no gradient is wanted. All else as batch_norm_forward.
+inline int64_t mask_bytes(const BatchNormShape& shape) {
+  return (shape.rows * shape.channels + 31) / 32 * 4;  // whole 32-bit words
+}
+void batch_norm_add_relu_forward(Cpu, const float* x, const float* z, const float* gamma,
+                                 const float* beta, float* y, uint8_t* mask, float* mean,
+                                 float* inv_std, float* running_mean, float* running_var,
+                                 double momentum, const BatchNormShape& shape);
+void batch_norm_add_relu_forward(Cpu, const double* x, const double* z, const double* gamma,
+                                 const double* beta, double* y, uint8_t* mask, double* mean,
+                                 double* inv_std, double* running_mean, double* running_var,
+                                 double momentum, const BatchNormShape& shape);
+template <class T>
+void batch_norm_add_relu_forward(Cuda, const T* x, const T* z, const float* gamma,
+                                 const float* beta, T* y, uint8_t* mask, float* mean,
+                                 float* inv_std, float* running_mean, float* running_var,
+                                 double momentum, const BatchNormShape& shape);
+
+// With d = dy where the mask is set and 0 elsewhere: dz = d, and dx, dgamma, dbeta are what
+// batch_norm_backward makes of d. Each of the four may be null.
+void batch_norm_add_relu_backward(Cpu, const float* dy, const uint8_t* mask, const float* x,
+                                  const float* gamma, const float* mean, const float* inv_std,
+                                  float* dx, float* dz, float* dgamma, float* dbeta,
+                                  const BatchNormShape& shape);
+void batch_norm_add_relu_backward(Cpu, const double* dy, const uint8_t* mask, const double* x,
+                                  const double* gamma, const double* mean, const double* inv_std,
+                                  double* dx, double* dz, double* dgamma, double* dbeta,
+                                  const BatchNormShape& shape);
+template <class T>
+void batch_norm_add_relu_backward(Cuda, const T* dy, const uint8_t* mask, const T* x,
+                                  const float* gamma, const float* mean, const float* inv_std,
+                                  T* dx, T* dz, float* dgamma, float* dbeta,
+                                  const BatchNormShape& shape);
+
+// Inference batch norm folded into the convolution before it: with s = gamma / sqrt(running_var +
+// eps), filter k becomes s[k] * w[k] and its bias beta[k] - s[k] * running_mean[k].
+// w, folded (channels, per_filter), the rest (channels); rows of the shape is not looked at.
+void fold_batch_norm(Cpu, const float* w, const float* gamma, const float* beta,
+                     const float* running_mean, const float* running_var, float* folded,
+                     float* bias, int64_t per_filter, const BatchNormShape& shape);
+void fold_batch_norm(Cpu, const double* w, const double* gamma, const double* beta,
+                     const double* running_mean, const double* running_var, double* folded,
+                     double* bias, int64_t per_filter, const BatchNormShape& shape);
+// T = float, bfloat16 or float16: what the convolution computes in; w is the float32 original.
+template <class T>
+void fold_batch_norm(Cuda, const float* w, const float* gamma, const float* beta,
+                     const float* running_mean, const float* running_var, T* folded, float* bias,
+                     int64_t per_filter, const BatchNormShape& shape);
+
 }  // namespace glassnet::kernels

@@ -51,4 +51,29 @@ enum class Conv2dPass { kForward, kBackwardData, kBackwardWeight };
 // "brgconv:avx512_core" or "im2col+gemm". A name that contains "ref" means a plain loop.
 const char* conv2d_implementation(Cpu, Conv2dPass pass, const Conv2dShape& shape);
 
+// On a GPU: T = float, bfloat16 or float16, sums in float32; float is true float32 unless
+// set_allow_tf32 says otherwise (kernels/policy.h).
+template <class T>
+void conv2d_forward(Cuda, const T* x, const T* w, const T* bias, T* y, const Conv2dShape& shape);
+template <class T>
+void conv2d_backward_data(Cuda, const T* dy, const T* w, T* dx, const Conv2dShape& shape);
+template <class T>
+void conv2d_backward_weight(Cuda, const T* dy, const T* x, T* dw, T* dbias,
+                            const Conv2dShape& shape);
+
+// The name of what the GPU overload does a shape of T with: "cudnn:engine 38", or "direct" and why
+// cuDNN refused. In the host executor, always "direct".
+template <class T>
+const char* conv2d_implementation(Cuda, Conv2dPass pass, const Conv2dShape& shape);
+
+// Inference in one pass: y = act(conv(x, w) + bias + z) with act the ReLU or nothing. bias (K) in
+// the type of statistics, which may be rounded to T on a GPU; z (N, P, Q, K) may be null.
+void conv2d_bias_add_relu(Cpu, const float* x, const float* w, const float* bias, const float* z,
+                          float* y, bool relu, const Conv2dShape& shape);
+void conv2d_bias_add_relu(Cpu, const double* x, const double* w, const double* bias,
+                          const double* z, double* y, bool relu, const Conv2dShape& shape);
+template <class T>
+void conv2d_bias_add_relu(Cuda, const T* x, const T* w, const float* bias, const T* z, T* y,
+                          bool relu, const Conv2dShape& shape);
+
 }  // namespace glassnet::kernels

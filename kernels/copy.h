@@ -21,4 +21,10 @@ void cast(Cpu, const void* x, DType from, void* y, DType to, int64_t count);
 void permute(Cpu, const void* x, void* y, const std::vector<int64_t>& dims,
              const std::vector<int64_t>& axes, size_t element_bytes);
 
+// The same on a GPU; `dims` has at most eight axes.
+void fill(Cuda, void* y, DType type, double value, int64_t count);
+void cast(Cuda, const void* x, DType from, void* y, DType to, int64_t count);
+void permute(Cuda, const void* x, void* y, const std::vector<int64_t>& dims,
+             const std::vector<int64_t>& axes, size_t element_bytes);
+
 }  // namespace glassnet::kernels

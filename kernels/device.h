@@ -6,16 +6,21 @@ namespace glassnet {
 struct Cpu {};
 struct Cuda {
   int index = 0;
-  void* stream = nullptr;  // a cudaStream_t; null is the default stream
+  void* stream = nullptr;  // a cudaStream_t: kernels are queued on it and run in its order
 };
 
+// Whether kernels have their `Cuda` overloads in this build, and whether those run on the host: a
+// build with GLASSNET_SIMT compiles the very same __global__ functions with the host compiler and
+// runs them in the executor of kernels/simt, to test and to step through them without a GPU.
 #if defined(GLASSNET_CUDA)
-inline constexpr bool kHasCuda = true;  // storage and copies on CUDA devices
+inline constexpr bool kHasCuda = true;
 #else
 inline constexpr bool kHasCuda = false;
 #endif
-
-// True once every kernel has its `Cuda` overload; until then `on` never names one.
-inline constexpr bool kHasCudaKernels = false;
+#if defined(GLASSNET_SIMT)
+inline constexpr bool kSimulated = true;
+#else
+inline constexpr bool kSimulated = false;
+#endif
 
 }  // namespace glassnet

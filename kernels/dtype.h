@@ -8,7 +8,8 @@ namespace glassnet {
 
 enum class DType : uint8_t { kFloat32, kBFloat16, kFloat16, kFloat64, kUInt8, kInt64 };
 
-// Storage only: 16 bits that `cast` reads and writes. The CPU does not compute in them.
+// Storage only: 16 bits, which kernels/half.h turns into numbers. GPU kernels read and write them and
+// compute in float32; the CPU only casts.
 struct bfloat16 {
   uint16_t bits;
 };
@@ -51,6 +52,21 @@ constexpr const char* name_of(DType type) {
       return "int64";
   }
   return "?";
+}
+
+// The type of statistics, losses and other sums of elements of type T: never narrower than float32.
+template <class T>
+struct Statistic {
+  using type = float;
+};
+template <>
+struct Statistic<double> {
+  using type = double;
+};
+template <class T>
+using statistic_t = typename Statistic<T>::type;
+constexpr DType statistic_type(DType type) {
+  return type == DType::kFloat64 ? DType::kFloat64 : DType::kFloat32;
 }
 
 template <class T>

@@ -8,12 +8,7 @@
 #include <vector>
 
 #include "kernels/device.h"
-
-#if defined(__CUDACC__)
-#define GLASSNET_HOST_DEVICE __host__ __device__
-#else
-#define GLASSNET_HOST_DEVICE
-#endif
+#include "kernels/host_device.h"
 
 namespace glassnet::kernels {
 
@@ -205,6 +200,17 @@ void binary(Cpu, F f, const T* a, const T* b, T* y, const BroadcastShape& shape)
 // da, db (the result's shape, not yet summed over repeated axes); either may be null.
 template <class F, class T>
 void binary_backward(Cpu, F f, const T* a, const T* b, const T* dy, T* da, T* db,
+                     const BroadcastShape& shape);
+
+// The same on a GPU: T = float, bfloat16 or float16, the functor in float32. At most eight axes.
+template <class F, class T>
+void unary(Cuda, F f, const T* x, T* y, int64_t count);
+template <class F, class T>
+void unary_backward(Cuda, F f, const T* x, const T* y, const T* dy, T* dx, int64_t count);
+template <class F, class T>
+void binary(Cuda, F f, const T* a, const T* b, T* y, const BroadcastShape& shape);
+template <class F, class T>
+void binary_backward(Cuda, F f, const T* a, const T* b, const T* dy, T* da, T* db,
                      const BroadcastShape& shape);
 
 // Every functor, for the instantiations of each backend.

@@ -22,4 +22,9 @@ void matmul(Cpu, const float* a, const float* b, const float* bias, float* c,
 void matmul(Cpu, const double* a, const double* b, const double* bias, double* c,
             const MatmulShape& shape);
 
+// On a GPU: T = float, bfloat16 or float16, sums in float32; float is true float32 unless
+// set_allow_tf32 says otherwise (kernels/policy.h).
+template <class T>
+void matmul(Cuda, const T* a, const T* b, const T* bias, T* c, const MatmulShape& shape);
+
 }  // namespace glassnet::kernels

@@ -34,4 +34,14 @@ void avg_pool2d_forward(Cpu, const double* x, double* y, const Pool2dShape& shap
 void avg_pool2d_backward(Cpu, const float* dy, float* dx, const Pool2dShape& shape);
 void avg_pool2d_backward(Cpu, const double* dy, double* dx, const Pool2dShape& shape);
 
+// On a GPU elements are T = float, bfloat16 or float16, and sums are kept in float32.
+template <class T>
+void max_pool2d_forward(Cuda, const T* x, T* y, uint8_t* index, const Pool2dShape& shape);
+template <class T>
+void max_pool2d_backward(Cuda, const T* dy, const uint8_t* index, T* dx, const Pool2dShape& shape);
+template <class T>
+void avg_pool2d_forward(Cuda, const T* x, T* y, const Pool2dShape& shape);
+template <class T>
+void avg_pool2d_backward(Cuda, const T* dy, T* dx, const Pool2dShape& shape);
+
 }  // namespace glassnet::kernels

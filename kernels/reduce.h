@@ -21,4 +21,10 @@ void sum(Cpu, const double* x, double* y, double scale, const ReduceShape& shape
 void sum_backward(Cpu, const float* dy, float* dx, double scale, const ReduceShape& shape);
 void sum_backward(Cpu, const double* dy, double* dx, double scale, const ReduceShape& shape);
 
+// On a GPU elements are T = float, bfloat16 or float16, and sums are kept in float32.
+template <class T>
+void sum(Cuda, const T* x, T* y, double scale, const ReduceShape& shape);
+template <class T>
+void sum_backward(Cuda, const T* dy, T* dx, double scale, const ReduceShape& shape);
+
 }  // namespace glassnet::kernels

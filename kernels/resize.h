@@ -19,4 +19,10 @@ void resize_bilinear_forward(Cpu, const double* x, double* y, const ResizeShape&
 void resize_bilinear_backward(Cpu, const float* dy, float* dx, const ResizeShape& shape);
 void resize_bilinear_backward(Cpu, const double* dy, double* dx, const ResizeShape& shape);
 
+// On a GPU elements are T = float, bfloat16 or float16, and sums are kept in float32.
+template <class T>
+void resize_bilinear_forward(Cuda, const T* x, T* y, const ResizeShape& shape);
+template <class T>
+void resize_bilinear_backward(Cuda, const T* dy, T* dx, const ResizeShape& shape);
+
 }  // namespace glassnet::kernels

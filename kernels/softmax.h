@@ -43,4 +43,19 @@ void cross_entropy(Cpu, const float* x, const int64_t* labels, float* loss, floa
 void cross_entropy(Cpu, const double* x, const int64_t* labels, double* loss, double* dx,
                    const CrossEntropyShape& shape);
 
+// On a GPU elements are T = float, bfloat16 or float16, and sums are kept in float32.
+template <class T>
+void softmax_forward(Cuda, const T* x, T* y, const SoftmaxShape& shape);
+template <class T>
+void softmax_backward(Cuda, const T* dy, const T* y, T* dx, const SoftmaxShape& shape);
+template <class T>
+void log_softmax_forward(Cuda, const T* x, T* y, const SoftmaxShape& shape);
+template <class T>
+void log_softmax_backward(Cuda, const T* dy, const T* y, T* dx, const SoftmaxShape& shape);
+// The loss is float32 whatever T. Nothing on a GPU can refuse a label: one out of range makes the
+// loss and its row of dx NaN.
+template <class T>
+void cross_entropy(Cuda, const T* x, const int64_t* labels, float* loss, T* dx,
+                   const CrossEntropyShape& shape);
+
 }  // namespace glassnet::kernels

@@ -12,14 +12,23 @@ struct BlockOptions {
   bool zero_gamma = false;
 };
 
-// The path around a block: the identity where shapes allow it, else a strided 1x1 convolution.
-Sequential* make_shortcut(Sequential* owned, int64_t in, int64_t out, int64_t stride) {
-  if (owned == nullptr) return nullptr;
-  owned->add<Conv2d>(
-      Conv2dLayer{.in = in, .out = out, .kernel = 1, .stride = stride, .bias = false});
-  owned->add<BatchNorm2d>(BatchNorm2dLayer{.channels = out});
-  return owned;
-}
+// The path around a block whose shapes change: a strided 1x1 convolution and batch norm, called
+// "0" and "1" as in torchvision.
+class Shortcut : public Module {
+ public:
+  Shortcut(int64_t in, int64_t out, int64_t stride)
+      : conv(child<Conv2d>(
+            "0", Conv2dLayer{.in = in, .out = out, .kernel = 1, .stride = stride, .bias = false})),
+        bn(child<BatchNorm2d>("1", BatchNorm2dLayer{.channels = out})) {}
+  const char* kind() const override { return "Sequential"; }
+
+ protected:
+  Variable forward(const Variable& x) override { return conv_bn_relu(conv, bn, nullptr, x); }
+
+ private:
+  Conv2d& conv;
+  BatchNorm2d& bn;
+};
 
 Conv2dLayer conv3x3(int64_t in, int64_t out, int64_t stride = 1) {
   return {.in = in, .out = out, .kernel = 3, .stride = stride, .padding = 1, .bias = false};
@@ -40,16 +49,15 @@ class BasicBlock : public Module {
         conv2(child<Conv2d>("conv2", conv3x3(o.width, o.width))),
         bn2(child<BatchNorm2d>("bn2",
                                BatchNorm2dLayer{.channels = o.width, .zero_gamma = o.zero_gamma})),
-        downsample(make_shortcut(
-            o.stride != 1 || o.in != o.width ? &child<Sequential>("downsample") : nullptr, o.in,
-            o.width, o.stride)) {}
+        downsample(o.stride != 1 || o.in != o.width
+                       ? &child<Shortcut>("downsample", o.in, o.width, o.stride)
+                       : nullptr) {}
   const char* kind() const override { return "BasicBlock"; }
 
  protected:
   Variable forward(const Variable& x) override {
     const Variable shortcut = downsample ? (*downsample)(x) : x;
-    const Variable y = bn2(conv2(relu(bn1(conv1(x)))));
-    return relu(add(y, shortcut));
+    return conv_bn_relu(conv2, bn2, &relu, conv_bn_relu(conv1, bn1, &relu, x), shortcut);
   }
 
  private:
@@ -58,7 +66,7 @@ class BasicBlock : public Module {
   ReLU& relu;
   Conv2d& conv2;
   BatchNorm2d& bn2;
-  Sequential* downsample;
+  Shortcut* downsample;  // null: the identity
 };
 
 // conv1x1 - bn - relu - conv3x3 (strided) - bn - relu - conv1x1 - bn, plus the shortcut, relu.
@@ -75,18 +83,16 @@ class Bottleneck : public Module {
         bn3(child<BatchNorm2d>(
             "bn3", BatchNorm2dLayer{.channels = kExpansion * o.width, .zero_gamma = o.zero_gamma})),
         relu(child<ReLU>("relu")),
-        downsample(make_shortcut(o.stride != 1 || o.in != kExpansion * o.width
-                                     ? &child<Sequential>("downsample")
-                                     : nullptr,
-                                 o.in, kExpansion * o.width, o.stride)) {}
+        downsample(o.stride != 1 || o.in != kExpansion * o.width
+                       ? &child<Shortcut>("downsample", o.in, kExpansion * o.width, o.stride)
+                       : nullptr) {}
   const char* kind() const override { return "Bottleneck"; }
 
  protected:
   Variable forward(const Variable& x) override {
     const Variable shortcut = downsample ? (*downsample)(x) : x;
-    Variable y = relu(bn1(conv1(x)));
-    y = relu(bn2(conv2(y)));
-    return relu(add(bn3(conv3(y)), shortcut));
+    const Variable y = conv_bn_relu(conv2, bn2, &relu, conv_bn_relu(conv1, bn1, &relu, x));
+    return conv_bn_relu(conv3, bn3, &relu, y, shortcut);
   }
 
  private:
@@ -97,7 +103,7 @@ class Bottleneck : public Module {
   Conv2d& conv3;
   BatchNorm2d& bn3;
   ReLU& relu;
-  Sequential* downsample;
+  Shortcut* downsample;  // null: the identity
 };
 
 template <class Block>
@@ -154,7 +160,7 @@ Sequential& ResNet::stage(const std::string& name, const ResNetOptions& options,
 }
 
 Variable ResNet::forward(const Variable& x) {
-  Variable y = maxpool(relu(bn1(conv1(x))));
+  Variable y = maxpool(conv_bn_relu(conv1, bn1, &relu, x));
   y = layer4(layer3(layer2(layer1(y))));
   return fc(avgpool(y));
 }

@@ -2,6 +2,7 @@
 
 #include <cmath>
 
+#include "kernels/batch_norm.h"
 #include "tensor/random.h"
 
 namespace glassnet {
@@ -10,6 +11,20 @@ namespace {
 // Parameters have streams of their own, away from those of data and augmentation.
 uint64_t parameter_stream(uint64_t& stream) {
   return (static_cast<uint64_t>(Stream::kInit) << 32) + stream++;
+}
+
+// A float32 weight in the type that a 16-bit input asks for.
+Variable for_input(const Variable& weight, const Variable& x) {
+  const DType type = x.value().dtype();
+  const bool narrow = type == DType::kBFloat16 || type == DType::kFloat16;
+  return weight.defined() && narrow ? cast(weight, type) : weight;
+}
+
+Conv2dOptions options_of(const Conv2dLayer& layer) {
+  return {.stride = layer.stride,
+          .padding = layer.padding,
+          .dilation = layer.dilation,
+          .groups = layer.groups};
 }
 
 }  // namespace
@@ -30,11 +45,7 @@ void Conv2d::draw_parameters(uint64_t seed, uint64_t& stream) {
 }
 
 Variable Conv2d::forward(const Variable& x) {
-  return conv2d(x, weight, bias,
-                {.stride = layer.stride,
-                 .padding = layer.padding,
-                 .dilation = layer.dilation,
-                 .groups = layer.groups});
+  return conv2d(x, for_input(weight, x), for_input(bias, x), options_of(layer));
 }
 
 Linear::Linear(const LinearLayer& layer_)
@@ -53,7 +64,7 @@ void Linear::draw_parameters(uint64_t seed, uint64_t& stream) {
 }
 
 Variable Linear::forward(const Variable& x) {
-  return linear(x, weight, bias);
+  return linear(x, for_input(weight, x), for_input(bias, x));
 }
 
 BatchNorm2d::BatchNorm2d(const BatchNorm2dLayer& layer_)
@@ -74,8 +85,68 @@ void BatchNorm2d::draw_parameters(uint64_t, uint64_t&) {
 
 Variable BatchNorm2d::forward(const Variable& x) {
   if (training()) ++*num_batches_tracked.data<int64_t>();
-  return batch_norm(x, weight, bias, running_mean, running_var,
-                    {.training = training(), .momentum = layer.momentum, .eps = layer.eps});
+  return batch_norm(x, weight, bias, running_mean, running_var, options());
+}
+
+Variable BatchNorm2d::add_relu(const Variable& x, const Variable& z) {
+  if (training()) ++*num_batches_tracked.data<int64_t>();
+  return batch_norm_add_relu(x, z, weight, bias, running_mean, running_var, options());
+}
+
+BatchNormOptions BatchNorm2d::options() const {
+  return {.training = training(), .momentum = layer.momentum, .eps = layer.eps};
+}
+
+void count_batch(Module& module, int64_t batches) {
+  for (const auto& [path, below] : module.named_modules()) {
+    if (const auto* bn = dynamic_cast<BatchNorm2d*>(below)) {
+      *bn->num_batches_tracked.data<int64_t>() += batches;
+    }
+  }
+}
+
+namespace {
+
+struct Folded {
+  Tensor weight;  // in the type of the input
+  Tensor bias;    // float32
+};
+
+Folded fold(const Conv2d& conv, const BatchNorm2d& bn, DType type) {
+  const Tensor& w = conv.weight.value();
+  Folded folded{Tensor::empty(w.shape(), type, w.device()),
+                Tensor::empty({w.dim(0)}, statistic_type(type), w.device())};
+  const kernels::BatchNormShape shape{.rows = 0, .channels = w.dim(0), .eps = bn.layer.eps};
+  on("fold_batch_norm", folded.weight, [&](auto device, auto zero) {
+    using T = decltype(zero);
+    using S = statistic_t<T>;
+    kernels::fold_batch_norm(
+        device, w.data<S>(), bn.weight.value().data<S>(), bn.bias.value().data<S>(),
+        std::as_const(bn.running_mean).template data<S>(),
+        std::as_const(bn.running_var).template data<S>(), folded.weight.data<T>(),
+        folded.bias.data<S>(), w.numel() / w.dim(0), shape);
+  });
+  return folded;
+}
+
+}  // namespace
+
+Variable conv_bn_relu(Conv2d& conv, BatchNorm2d& bn, ReLU* relu, const Variable& x,
+                      const Variable& z) {
+  const bool hooked = conv.hooked() || bn.hooked() || (relu != nullptr && relu->hooked());
+  if (!hooked && bn.training() && relu != nullptr) return bn.add_relu(conv(x), z);
+  // Folding costs a pass over the weights each time, which only a GPU has the bandwidth for.
+  const bool folds = !hooked && !bn.training() && !conv.bias.defined() &&
+                     x.value().device().type == DeviceType::kCuda &&
+                     !will_record({x, z, conv.weight, bn.weight, bn.bias});
+  if (folds) {
+    const Folded folded = fold(conv, bn, x.value().dtype());
+    return conv2d_bias_add_relu(x, Variable(folded.weight), Variable(folded.bias), z,
+                                options_of(conv.layer), relu != nullptr);
+  }
+  Variable y = bn(conv(x));
+  if (z.defined()) y = add(y, z);
+  return relu != nullptr ? (*relu)(y) : y;
 }
 
 }  // namespace glassnet

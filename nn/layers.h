@@ -70,9 +70,19 @@ class BatchNorm2d : public Module {
   Tensor& running_var;
   Tensor& num_batches_tracked;
 
+  // relu(forward(x) + z) as one op; z may be undefined.
+  Variable add_relu(const Variable& x, const Variable& z);
+
  protected:
   Variable forward(const Variable& x) override;
+
+ private:
+  BatchNormOptions options() const;
 };
+
+// Counts `batches` more in every BatchNorm2d below `module`: for training steps that ran without
+// `forward`, from a recorded graph.
+void count_batch(Module& module, int64_t batches = 1);
 
 class ReLU : public Module {
  public:
@@ -93,6 +103,14 @@ class MaxPool2d : public Module {
  private:
   PoolOptions options_;
 };
+
+// relu(bn(conv(x)) + z), the step that residual networks repeat; z may be undefined, and relu null
+// for none. As few passes over memory as can be, with the numbers of its parts up to rounding:
+//   training             the convolution, then batch_norm_add_relu
+//   inference on a GPU   one convolution with the batch norm folded into it, when nothing is recorded
+//   else, and with a hook on one of the parts, the parts one after the other
+Variable conv_bn_relu(Conv2d& conv, BatchNorm2d& bn, ReLU* relu, const Variable& x,
+                      const Variable& z = {});
 
 // (N, H, W, C) -> (N, C)
 class GlobalAvgPool : public Module {

@@ -171,11 +171,30 @@ void Module::clear_grads() {
 }
 
 void Module::to(DType type) {
+  require(type == DType::kFloat32 || type == DType::kFloat64, [&] {
+    return fmt::format(
+        "[module] expected weights in float32 or float64, got {}; a network computes in it when its "
+        "input is of that type",
+        name_of(type));
+  });
   for (NamedVariable& own : parameters_) own.variable.set_value(own.variable.value().to(type));
   for (Buffer& own : buffers_) {
     if (is_floating(own.tensor->dtype())) *own.tensor = own.tensor->to(type);
   }
   for (const auto& [name, module] : children_) module->to(type);
+}
+
+void Module::to(Device device) {
+  for (NamedVariable& own : parameters_) own.variable.set_value(own.variable.value().to(device));
+  for (Buffer& own : buffers_) {
+    if (is_floating(own.tensor->dtype())) *own.tensor = own.tensor->to(device);
+  }
+  for (const auto& [name, module] : children_) module->to(device);
+}
+
+Device Module::device() const {
+  const std::vector<NamedVariable> parameters = named_parameters();
+  return parameters.empty() ? Device{} : parameters.front().variable.value().device();
 }
 
 int64_t Module::parameter_count() const {

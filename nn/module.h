@@ -62,6 +62,8 @@ class Module {
   void train(bool training = true);
   void eval() { train(false); }
   bool training() const { return training_; }
+  // Whether a hook waits for this module's own output.
+  bool hooked() const { return !hooks_.empty(); }
 
   HookHandle on_forward(ForwardHook hook) { return hooks_.add(std::move(hook)); }
   HookHandle on_forward(const std::string& path, ForwardHook hook) {
@@ -76,8 +78,14 @@ class Module {
 
   void set_requires_grad(bool wanted);
   void clear_grads();
-  // Converts floating-point parameters and buffers; integer buffers stay.
+  // Converts floating-point parameters and buffers to float32 or float64; integer buffers stay. A
+  // network computes in a 16-bit type when its input is of that type: its weights stay float32, the
+  // masters that training updates, and each layer rounds its own on the way.
   void to(DType type);
+  // Moves parameters and floating-point buffers; integer buffers are the host's.
+  void to(Device device);
+  // Where the parameters are; the CPU for a module without any.
+  Device device() const;
   int64_t parameter_count() const;
 
   // The kind of module, for summaries: "Conv2d".

@@ -11,7 +11,7 @@
 #include <fmt/format.h>
 
 #if defined(GLASSNET_CUDA)
-#include "kernels/cuda/memory.h"
+#include "kernels/cuda/runtime.h"
 #endif
 
 namespace glassnet {
@@ -74,29 +74,34 @@ DeviceInfo cpu_info() {
 }
 
 #if defined(GLASSNET_CUDA)
+std::string version(int number) {
+  return fmt::format("{}.{}", number / 1000, number % 1000 / 10);
+}
+
 void add_cuda_devices(std::vector<DeviceInfo>& devices) {
-  const kernels::CudaDevices found = kernels::cuda_devices();
-  const auto version = [](int number) {
-    return fmt::format("{}.{}", number / 1000, number % 1000 / 10);
-  };
+  const kernels::CudaDevices& found = kernels::cuda_devices();
   for (const kernels::CudaDevice& cuda : found.devices) {
     DeviceInfo info;
     info.device = {DeviceType::kCuda, cuda.index};
     info.name = cuda.name;
-    info.details = fmt::format(
-        "{:.1f} GiB, compute capability {}.{}, driver for CUDA {}, runtime {}",
-        static_cast<double>(cuda.memory_bytes) / (1 << 30), cuda.capability_major,
-        cuda.capability_minor, version(cuda.driver_version), version(cuda.runtime_version));
-    if (!kHasCudaKernels) {
-      info.usable = false;
-      info.why_not = "this version of Glassnet stores tensors on it but computes on the CPU only";
+    if (!kSimulated) {
+      info.details = fmt::format(
+          "{:.1f} GiB, compute capability {}.{}, {} multiprocessors, driver {} for CUDA {}, runtime "
+          "{}",
+          static_cast<double>(cuda.memory_bytes) / (1 << 30), cuda.capability_major,
+          cuda.capability_minor, cuda.multiprocessors, cuda.driver.empty() ? "?" : cuda.driver,
+          version(cuda.driver_version), version(cuda.runtime_version));
+    } else {
+      info.details = "runs the GPU's kernels on the CPU to test and to debug them, very slowly";
     }
+    info.why_not = cuda.why_not;
+    info.usable = info.why_not.empty();
     devices.push_back(info);
   }
   if (!found.devices.empty()) return;
   DeviceInfo none;
   none.device = {DeviceType::kCuda, 0};
-  none.name = "CUDA";
+  none.name = "NVIDIA GPU";
   none.usable = false;
   none.why_not = found.why_none;
   devices.push_back(none);
@@ -121,19 +126,79 @@ void add_cuda_devices(std::vector<DeviceInfo>& devices) {
 }  // namespace
 
 std::string Device::str() const {
-  return type == DeviceType::kCpu ? "cpu" : fmt::format("cuda:{}", index);
+  if (type == DeviceType::kCpu) return "cpu";
+  return kSimulated ? "simt" : fmt::format("cuda:{}", index);
 }
 
-void refuse_dtype(const char* op, DType type) {
-  throw Error(
-      fmt::format("[{}] the CPU does not compute in {}; convert the tensor to float32 first", op,
-                  name_of(type)));
+bool supports_bfloat16(Device device) {
+#if defined(GLASSNET_CUDA)
+  return kernels::cuda_device(device.index).capability_major >= 8;
+#else
+  (void)device;
+  return false;
+#endif
+}
+
+Cuda cuda_tag(Device device) {
+#if defined(GLASSNET_CUDA)
+  return kernels::current_cuda(device.index);
+#else
+  return {device.index};
+#endif
+}
+
+void refuse_dtype(const char* op, DType type, Device device) {
+  throw Error(fmt::format("[{}] {} does not compute in {}; convert the tensor to float32 first", op,
+                          device.type == DeviceType::kCpu ? "the CPU" : "a GPU", name_of(type)));
 }
 
 std::vector<DeviceInfo> list_devices() {
   std::vector<DeviceInfo> devices = {cpu_info()};
   add_cuda_devices(devices);
   return devices;
+}
+
+ChosenDevice choose_device(const std::string& name) {
+  if (name == "cpu") return {};
+  if (name == "simt") {
+    if (!kSimulated) {
+      throw UsageError(
+          "--device simt is for builds with the host executor (cmake -DGLASSNET_SIMT=ON); this one "
+          "has none");
+    }
+    return {{DeviceType::kCuda, 0}, {}};
+  }
+  const bool any = name == "auto" || name == "cuda";
+  int index = -1;
+  if (name.starts_with("cuda:") && name.size() > 5 && name.size() < 9 &&
+      name.find_first_not_of("0123456789", 5) == std::string::npos) {
+    index = std::stoi(name.substr(5));
+  }
+  if (!any && index < 0) {
+    throw UsageError(
+        fmt::format("there is no device '{}'; say auto, cpu, cuda or cuda:0", name));
+  }
+  std::string why_not;
+  if constexpr (!kSimulated) {
+    for (const DeviceInfo& info : list_devices()) {
+      if (info.device.type != DeviceType::kCuda) continue;
+      if (index >= 0 && info.device.index != index) continue;
+      if (info.usable) return {info.device, {}};
+      why_not = info.why_not;
+      if (index >= 0) break;
+    }
+  }
+  if (name == "auto") return {{}, why_not};
+  if (why_not.empty()) {
+    why_not = kSimulated ? "this build has GPU kernels for the host executor only (--device simt)"
+              : kHasCuda ? "there is no such GPU"
+                         : "Glassnet was built without CUDA (cmake -DGLASSNET_CUDA=ON)";
+    if (kSimulated || !kHasCuda) {
+      throw UsageError(fmt::format("--device {} cannot be used: {}; use --device cpu, or auto", name,
+                                   why_not));
+    }
+  }
+  throw Error(fmt::format("--device {} cannot be used: {}; use --device cpu, or auto", name, why_not));
 }
 
 }  // namespace glassnet

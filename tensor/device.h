@@ -2,11 +2,13 @@
 #pragma once
 
 #include <string>
+#include <type_traits>
 #include <vector>
 
 #include "kernels/device.h"
 #include "kernels/dtype.h"
 #include "kernels/error.h"
+#include "kernels/op_scope.h"
 
 namespace glassnet {
 
@@ -19,34 +21,51 @@ struct Device {
   std::string str() const;  // "cpu", "cuda:0"
 };
 
+// Whether a CUDA device multiplies bfloat16 at speed: from compute capability 8.0 on.
+bool supports_bfloat16(Device device);
+
+// The tag of a CUDA device, with the stream that this thread's work goes to.
+Cuda cuda_tag(Device device);
+
 // Calls `f` with the device's tag:
-//   on(x.device(), [&](auto device) { kernels::max_pool2d_backward(device, ...); });
+//   on(x.device(), [&](auto device) { kernels::permute(device, ...); });
 template <class F>
 decltype(auto) on(Device device, F&& f) {
   if (device.type == DeviceType::kCpu) return f(Cpu{});
-  if constexpr (kHasCudaKernels) {
-    return f(Cuda{device.index});
+  if constexpr (kHasCuda) {
+    return f(cuda_tag(device));
   } else {
     throw Error("this build of Glassnet computes on the CPU only; move the tensor there first");
   }
 }
 
-[[noreturn]] void refuse_dtype(const char* op, DType type);
+[[noreturn]] void refuse_dtype(const char* op, DType type, Device device);
 
-// Calls `f` with the device's tag and a zero of the element type, float or double:
+// Calls `f` with the device's tag and a zero of the element type, float or double on the CPU, float,
+// bfloat16 or float16 on a GPU:
 //   on("conv2d", x, [&](auto device, auto zero) { using T = decltype(zero); ... });
 // Throws for types that nothing computes in on that device.
 template <class TensorLike, class F>
 decltype(auto) on(const char* op, const TensorLike& x, F&& f) {
+  const OpScope scope(op);
   return on(x.device(), [&](auto device) {
+    constexpr bool kOnCpu = std::is_same_v<decltype(device), Cpu>;
     switch (x.dtype()) {
       case DType::kFloat32:
         return f(device, float{});
       case DType::kFloat64:
-        return f(device, double{});
+        if constexpr (kOnCpu) return f(device, double{});
+        break;
+      case DType::kBFloat16:
+        if constexpr (!kOnCpu) return f(device, bfloat16{});
+        break;
+      case DType::kFloat16:
+        if constexpr (!kOnCpu) return f(device, float16{});
+        break;
       default:
-        refuse_dtype(op, x.dtype());
+        break;
     }
+    refuse_dtype(op, x.dtype(), x.device());
   });
 }
 
@@ -59,5 +78,15 @@ struct DeviceInfo {
   std::string why_not;  // one sentence when it is not usable
 };
 std::vector<DeviceInfo> list_devices();
+
+// The device that a user asked for: "cpu", "cuda", "cuda:1"; "auto", the first usable GPU or else
+// the CPU; "simt", the host executor of a build that has it. Throws UsageError for a word that is
+// none of these, and Error, saying why, for a device that cannot be used.
+struct ChosenDevice {
+  Device device;
+  // With "auto": why not the GPU that this build or this machine is meant for, in a sentence.
+  std::string why_cpu;
+};
+ChosenDevice choose_device(const std::string& name);
 
 }  // namespace glassnet

@@ -4,6 +4,7 @@
 
 #include <fmt/format.h>
 
+#include "kernels/index.h"
 #include "kernels/reduce.h"
 #include "kernels/resize.h"
 #include "kernels/softmax.h"
@@ -118,37 +119,51 @@ Tensor mean(const Tensor& x, const std::vector<int>& axes, bool keep_dims) {
                     keep_dims);
 }
 
-Tensor max_last(const Tensor& x) {
-  const std::vector<int64_t> index = argmax_last(x);
-  const int64_t columns = x.dim(-1);
+namespace {
+
+// What max_last and argmax_last share: either result may be undefined.
+void look_along_last(const char* op, const Tensor& x, Tensor* value, Tensor* index) {
+  require(x.rank() > 0 && x.dim(-1) > 0, [&] {
+    return fmt::format("[{}] expected a last axis with elements, got {}", op, x.shape().str());
+  });
   std::vector<int64_t> dims = x.shape().dims();
   dims.pop_back();
-  Tensor y = Tensor::empty(Shape(dims), x.dtype(), x.device());
-  on("max", x, [&](auto, auto zero) {
+  const kernels::RowsShape shape{x.numel() / x.dim(-1), x.dim(-1)};
+  if (value != nullptr) *value = Tensor::empty(Shape(dims), x.dtype(), x.device());
+  if (index != nullptr) *index = Tensor::empty(Shape(dims), DType::kInt64, x.device());
+  on(op, x, [&](auto device, auto zero) {
     using T = decltype(zero);
-    const T* from = x.data<T>();
-    T* to = y.data<T>();
-    for (size_t row = 0; row < index.size(); ++row) {
-      to[row] = from[static_cast<int64_t>(row) * columns + index[row]];
-    }
+    kernels::max_last(device, x.data<T>(), value != nullptr ? value->data<T>() : nullptr,
+                      index != nullptr ? index->data<int64_t>() : nullptr, shape);
   });
-  return y;
 }
 
-std::vector<int64_t> argmax_last(const Tensor& x) {
-  const int64_t columns = x.dim(-1);
-  require(columns > 0, [&] {
-    return fmt::format("[argmax] expected a last axis with elements, got {}", x.shape().str());
-  });
-  std::vector<int64_t> index(static_cast<size_t>(x.numel() / columns));
-  on("argmax", x, [&](auto, auto zero) {
-    using T = decltype(zero);
-    const T* row = x.data<T>();
-    for (size_t i = 0; i < index.size(); ++i, row += columns) {
-      index[i] = std::max_element(row, row + columns) - row;
-    }
-  });
+}  // namespace
+
+Tensor max_last(const Tensor& x) {
+  Tensor value;
+  look_along_last("max_last", x, &value, nullptr);
+  return value;
+}
+
+Tensor argmax_last(const Tensor& x) {
+  Tensor index;
+  look_along_last("argmax_last", x, nullptr, &index);
   return index;
+}
+
+Tensor count_equal(const Tensor& a, const Tensor& b) {
+  require(a.dtype() == DType::kInt64 && b.dtype() == DType::kInt64 && a.shape() == b.shape() &&
+              a.device() == b.device(),
+          [&] {
+            return fmt::format("[count_equal] expected int64 tensors of one shape, got {} and {}",
+                               a.shape().str(), b.shape().str());
+          });
+  Tensor y = Tensor::empty({}, DType::kFloat32, a.device());
+  on(a.device(), [&](auto device) {
+    kernels::count_equal(device, a.data<int64_t>(), b.data<int64_t>(), y.data<float>(), a.numel());
+  });
+  return y;
 }
 
 Tensor sum_to(const Tensor& x, const Shape& shape) {

@@ -28,7 +28,10 @@ Tensor sum(const Tensor& x, const std::vector<int>& axes = {}, bool keep_dims = 
 Tensor mean(const Tensor& x, const std::vector<int>& axes = {}, bool keep_dims = false);
 // Over the last axis: (…, C) -> (…).
 Tensor max_last(const Tensor& x);
-std::vector<int64_t> argmax_last(const Tensor& x);  // one per row
+Tensor argmax_last(const Tensor& x);  // int64; the first of equal ones, a NaN before all
+
+// How many elements two int64 tensors of one shape have in common, place by place: a float32 scalar.
+Tensor count_equal(const Tensor& a, const Tensor& b);
 
 // The strides with which two operands meet in one result.
 kernels::BroadcastShape broadcast_shape(const Tensor& a, const Tensor& b);

@@ -7,11 +7,12 @@
 #include <cstdlib>
 #include <map>
 #include <mutex>
+#include <tuple>
 
 #include <fmt/format.h>
 
 #if defined(GLASSNET_CUDA)
-#include "kernels/cuda/memory.h"
+#include "kernels/cuda/allocator.h"
 #endif
 
 namespace glassnet {
@@ -30,13 +31,7 @@ size_t rounded_capacity(size_t bytes) {
   return round_up(bytes, kHugePage);
 }
 
-void* system_allocate(size_t bytes, Device device) {
-#if defined(GLASSNET_CUDA)
-  if (device.type == DeviceType::kCuda) return kernels::cuda_allocate(device.index, bytes);
-#endif
-  if (device.type != DeviceType::kCpu) {
-    throw Error("[storage] this build of Glassnet has no CUDA; use the CPU");
-  }
+void* system_allocate(size_t bytes) {
   const bool huge = bytes >= kHugePage;
   void* data = std::aligned_alloc(huge ? kHugePage : kAlignment, bytes);
   // First touch of 4 KiB pages costs more than the convolutions that fill them.
@@ -44,26 +39,13 @@ void* system_allocate(size_t bytes, Device device) {
   return data;
 }
 
-void system_free(void* data, Device device) {
-#if defined(GLASSNET_CUDA)
-  if (device.type == DeviceType::kCuda) {
-    kernels::cuda_free(device.index, data);
-    return;
-  }
-#endif
-  (void)device;
-  std::free(data);
-}
-
 // CONVENTION: every block is either held by one Storage or lies in free_.
 class CachingAllocator {
  public:
-  explicit CachingAllocator(Device device) : device_(device) {
-    if (device.type == DeviceType::kCpu) {
-      const size_t physical = static_cast<size_t>(sysconf(_SC_PHYS_PAGES)) *
-                              static_cast<size_t>(sysconf(_SC_PAGE_SIZE));
-      limit_ = physical / 4;
-    }
+  CachingAllocator() {
+    const size_t physical =
+        static_cast<size_t>(sysconf(_SC_PHYS_PAGES)) * static_cast<size_t>(sysconf(_SC_PAGE_SIZE));
+    limit_ = physical / 4;
   }
 
   std::pair<void*, size_t> allocate(size_t bytes) {
@@ -76,20 +58,21 @@ class CachingAllocator {
       stats_.cached_bytes -= block->first;
       free_.erase(block);
     } else {
-      result = {system_allocate(capacity, device_), capacity};
+      result = {system_allocate(capacity), capacity};
       if (result.first == nullptr) {
         trim(0);
-        result.first = system_allocate(capacity, device_);
+        result.first = system_allocate(capacity);
       }
       require(result.first != nullptr, [&] {
         return fmt::format(
-            "out of memory on {}: {:.1f} MiB were asked for while {:.1f} MiB are in use; use a "
+            "out of memory on cpu: {:.1f} MiB were asked for while {:.1f} MiB are in use; use a "
             "smaller --batch-size or --image-size",
-            device_.str(), static_cast<double>(capacity) / (1 << 20),
+            static_cast<double>(capacity) / (1 << 20),
             static_cast<double>(stats_.active_bytes) / (1 << 20));
       });
       ++stats_.system_allocations;
     }
+    ++stats_.live_blocks;
     stats_.active_bytes += result.second;
     stats_.peak_bytes = std::max(stats_.peak_bytes, stats_.active_bytes);
     return result;
@@ -97,6 +80,7 @@ class CachingAllocator {
 
   void free(void* data, size_t capacity) {
     const std::lock_guard lock(mutex_);
+    --stats_.live_blocks;
     stats_.active_bytes -= capacity;
     stats_.cached_bytes += capacity;
     free_.emplace(capacity, data);
@@ -105,7 +89,9 @@ class CachingAllocator {
 
   MemoryStats stats() {
     const std::lock_guard lock(mutex_);
-    return stats_;
+    MemoryStats result = stats_;
+    result.reserved_bytes = result.active_bytes + result.cached_bytes;
+    return result;
   }
   void reset_peak() {
     const std::lock_guard lock(mutex_);
@@ -121,47 +107,75 @@ class CachingAllocator {
   void trim(size_t target) {
     while (stats_.cached_bytes > target && !free_.empty()) {
       const auto largest = std::prev(free_.end());
-      system_free(largest->second, device_);
+      std::free(largest->second);
       stats_.cached_bytes -= largest->first;
       free_.erase(largest);
     }
   }
 
-  Device device_;
-  size_t limit_ = SIZE_MAX;
+  size_t limit_ = 0;
   std::mutex mutex_;
   std::multimap<size_t, void*> free_;
   MemoryStats stats_;
 };
 
 // Never destroyed: tensors in static objects may outlive any other static.
-CachingAllocator& allocator(Device device) {
-  static std::mutex mutex;
-  static auto& allocators = *new std::map<std::pair<DeviceType, int>, CachingAllocator*>;
-  const std::lock_guard lock(mutex);
-  CachingAllocator*& entry = allocators[{device.type, device.index}];
-  if (entry == nullptr) entry = new CachingAllocator(device);
-  return *entry;
+CachingAllocator& cpu_allocator() {
+  static auto& allocator = *new CachingAllocator;
+  return allocator;
 }
 
 }  // namespace
 
 Storage::Storage(size_t bytes, Device device) : size_(bytes), device_(device) {
-  std::tie(data_, capacity_) = allocator(device).allocate(bytes);
+  if (device.type == DeviceType::kCpu) {
+    std::tie(data_, capacity_) = cpu_allocator().allocate(bytes);
+    return;
+  }
+#if defined(GLASSNET_CUDA)
+  data_ = kernels::device_allocate(device.index, bytes);
+#else
+  throw Error("[storage] this build of Glassnet has no CUDA; use the CPU");
+#endif
 }
 
 Storage::~Storage() {
-  allocator(device_).free(data_, capacity_);
+#if defined(GLASSNET_CUDA)
+  if (device_.type == DeviceType::kCuda) {
+    kernels::device_free(device_.index, data_);
+    return;
+  }
+#endif
+  cpu_allocator().free(data_, capacity_);
 }
 
 MemoryStats memory_stats(Device device) {
-  return allocator(device).stats();
+#if defined(GLASSNET_CUDA)
+  if (device.type == DeviceType::kCuda) {
+    const kernels::DeviceMemoryStats stats = kernels::device_memory_stats(device.index);
+    return {.active_bytes = stats.active_bytes,
+            .cached_bytes = stats.cached_bytes,
+            .reserved_bytes = stats.reserved_bytes,
+            .peak_bytes = stats.peak_bytes,
+            .live_blocks = stats.live_blocks,
+            .system_allocations = stats.driver_allocations};
+  }
+#endif
+  return device.type == DeviceType::kCpu ? cpu_allocator().stats() : MemoryStats{};
 }
+
 void reset_peak_memory(Device device) {
-  allocator(device).reset_peak();
+#if defined(GLASSNET_CUDA)
+  if (device.type == DeviceType::kCuda) kernels::reset_peak_device_memory(device.index);
+#endif
+  if (device.type == DeviceType::kCpu) cpu_allocator().reset_peak();
 }
+
 void release_cached_memory(Device device) {
-  allocator(device).release();
+#if defined(GLASSNET_CUDA)
+  if (device.type == DeviceType::kCuda) kernels::release_cached_device_memory(device.index);
+#endif
+  if (device.type == DeviceType::kCpu) cpu_allocator().release();
 }
 
 }  // namespace glassnet

@@ -1,8 +1,9 @@
 // Memory behind tensors: reference counted, from a caching allocator.
 //
-// Freed blocks are kept in a size-ordered map and handed out again, so that a training step in its
-// steady state asks the operating system for nothing. A cached block serves a request when it is
-// at most twice as large; otherwise it waits or, over the limit, goes back.
+// On the CPU, freed blocks are kept in a size-ordered map and handed out again, so that a training
+// step in its steady state asks the operating system for nothing. A cached block serves a request
+// when it is at most twice as large; otherwise it waits or, over the limit, goes back. On a GPU,
+// memory comes from kernels/cuda/allocator.h.
 #pragma once
 
 #include <cstddef>
@@ -29,14 +30,16 @@ class Storage {
  private:
   void* data_ = nullptr;
   size_t size_ = 0;
-  size_t capacity_ = 0;
+  size_t capacity_ = 0;  // on the CPU
   Device device_;
 };
 
 struct MemoryStats {
   size_t active_bytes = 0;          // held by tensors
   size_t cached_bytes = 0;          // free, kept for reuse
+  size_t reserved_bytes = 0;        // both
   size_t peak_bytes = 0;            // the highest active_bytes since the last reset
+  size_t live_blocks = 0;           // those that tensors hold
   uint64_t system_allocations = 0;  // requests that reached the operating system or driver
 };
 MemoryStats memory_stats(Device device = {});

@@ -7,7 +7,7 @@
 #include "kernels/copy.h"
 
 #if defined(GLASSNET_CUDA)
-#include "kernels/cuda/memory.h"
+#include "kernels/cuda/runtime.h"
 #endif
 
 namespace glassnet {
@@ -119,21 +119,22 @@ void Tensor::copy_from(const Tensor& other) {
   require(shape_ == other.shape_, [&] {
     return fmt::format("[copy] expected shape {}, got {}", shape_.str(), other.shape_.str());
   });
-  if (device() == other.device() && device().type == DeviceType::kCpu) {
-    if (dtype_ == other.dtype_) {
-      if (bytes() > 0) std::memmove(raw(), other.raw(), bytes());
-    } else {
-      kernels::cast(Cpu{}, other.raw(), other.dtype_, raw(), dtype_, numel());
-    }
+  if (dtype_ != other.dtype_) {
+    if (device() != other.device()) return copy_from(other.to(dtype_));
+    on(device(), [&](auto tag) {
+      kernels::cast(tag, other.raw(), other.dtype_, raw(), dtype_, numel());
+    });
+    return;
+  }
+  if (bytes() == 0) return;
+  if (device().type == DeviceType::kCpu && other.device().type == DeviceType::kCpu) {
+    std::memmove(raw(), other.raw(), bytes());
     return;
   }
 #if defined(GLASSNET_CUDA)
-  if (dtype_ == other.dtype_) {
-    kernels::cuda_copy(raw(), other.raw(), bytes());
-    return;
-  }
+  const Device queue = device().type == DeviceType::kCuda ? device() : other.device();
+  kernels::cuda_copy(cuda_tag(queue), raw(), other.raw(), bytes());
 #endif
-  throw Error("[copy] a tensor changes its type on the CPU only; convert it there first");
 }
 
 void Tensor::fill(double value) {

@@ -36,8 +36,14 @@ OpInput constant(OpInput input) {
   return input;
 }
 
-Tensor labels(const std::vector<int64_t>& values) {
-  return Tensor::from(values, {static_cast<int64_t>(values.size())});
+OpInput statistic(OpInput input) {
+  input.statistic = true;
+  return input;
+}
+
+// Beside the logits, on their device.
+Tensor labels(const std::vector<int64_t>& values, const Variable& logits) {
+  return Tensor::from(values, {static_cast<int64_t>(values.size())}).to(logits.value().device());
 }
 
 void add_convolutions(std::vector<OpCase>& rows) {
@@ -99,6 +105,32 @@ void add_convolutions(std::vector<OpCase>& rows) {
   conv("groups4_64", {2, 8, 8, 64}, {64, 3, 3, 16}, false, {.padding = 1, .groups = 4}, "");
 }
 
+void add_fused_convolutions(std::vector<OpCase>& rows) {
+  const auto conv = [&](const char* name, const Shape& x, const Shape& w, const Shape& z,
+                        const Conv2dOptions& options, bool rectified, const char* torch) {
+    std::vector<OpInput> inputs = {{x, Values::kNormal}, {w, Values::kNormal}};
+    inputs.push_back(statistic({Shape{w[0]}, Values::kNormal}));
+    if (z.rank() > 0) inputs.emplace_back(z, Values::kNormal);
+    rows.push_back({fmt::format("conv2d_bias_add_relu/{}", name), inputs,
+                    [options, rectified](Inputs v) {
+                      return conv2d_bias_add_relu(v[0], v[1], v[2],
+                                                  v.size() > 3 ? v[3] : Variable{}, options,
+                                                  rectified);
+                    },
+                    torch});
+  };
+  conv("1x1", {2, 4, 5, 3}, {4, 1, 1, 3}, {}, {}, true, "conv2d(a, b, c).relu()");
+  conv("3x3_added", {2, 4, 5, 3}, {4, 3, 3, 3}, {2, 4, 5, 4}, {.padding = 1}, true,
+       "(conv2d(a, b, c, padding=1) + d).relu()");
+  conv("3x3_added_no_relu", {1, 4, 5, 3}, {4, 3, 3, 3}, {1, 4, 5, 4}, {.padding = 1}, false,
+       "conv2d(a, b, c, padding=1) + d");
+  conv("1x1_stride2_no_relu", {2, 5, 6, 3}, {4, 1, 1, 3}, {}, {.stride = 2}, false,
+       "conv2d(a, b, c, stride=2)");
+  conv("3x3_64_to_64_added", {2, 14, 14, 64}, {64, 3, 3, 64}, {2, 14, 14, 64}, {.padding = 1}, true,
+       "");
+  conv("3x3_17_to_31", {3, 9, 10, 17}, {31, 3, 3, 17}, {}, {.padding = 1}, true, "");
+}
+
 void add_matrix_products(std::vector<OpCase>& rows) {
   const auto product = [](Inputs v) { return matmul(v[0], v[1]); };
   rows.push_back({"matmul/3x4x5", {{3, 4}, {4, 5}}, product, "a @ b"});
@@ -123,10 +155,10 @@ void add_batch_norms(std::vector<OpCase>& rows) {
   const auto inputs = [](const Shape& x) {
     const Shape c = {x.dim(-1)};
     return std::vector<OpInput>{{x, Values::kNormal},
-                                positive(c),
-                                {c, Values::kNormal},
-                                constant({c, Values::kNormal}),
-                                constant(positive(c))};
+                                statistic(positive(c)),
+                                statistic({c, Values::kNormal}),
+                                statistic(constant({c, Values::kNormal})),
+                                statistic(constant(positive(c)))};
   };
   enum Result { kOutput, kRunningMean, kRunningVar };
   const auto normalise = [](const BatchNormOptions& options, Result result) {
@@ -167,6 +199,36 @@ void add_batch_norms(std::vector<OpCase>& rows) {
            fmt::format("{}(a, b, c, d, e, momentum={})", what, text)});
     }
   }
+}
+
+void add_fused_batch_norms(std::vector<OpCase>& rows) {
+  const auto fused = [&](const char* name, const Shape& x, bool added,
+                         const BatchNormOptions& options, const char* torch) {
+    const Shape c = {x.dim(-1)};
+    std::vector<OpInput> inputs = {{x, Values::kNormal},
+                                   statistic(positive(c)),
+                                   statistic({c, Values::kNormal}),
+                                   statistic(constant({c, Values::kNormal})),
+                                   statistic(constant(positive(c)))};
+    if (added) inputs.emplace_back(x, Values::kNormal);
+    rows.push_back({fmt::format("batch_norm_add_relu/{}", name), inputs,
+                    [options, added](Inputs v) {
+                      return batch_norm_add_relu(v[0], added ? v[5] : Variable{}, v[1], v[2],
+                                                 v[3].value().clone(), v[4].value().clone(),
+                                                 options);
+                    },
+                    torch});
+  };
+  fused("training", {2, 3, 4, 5}, false, {}, "batch_norm(a, b, c, d, e, training=True).relu()");
+  fused("training_added", {2, 3, 4, 5}, true, {},
+        "(batch_norm(a, b, c, d, e, training=True) + f).relu()");
+  fused("training_flat_eps", {7, 3}, true, {.eps = 0.1},
+        "(batch_norm(a, b, c, d, e, training=True, eps=0.1) + f).relu()");
+  fused("inference_added", {2, 3, 4, 5}, true, {.training = false},
+        "(batch_norm(a, b, c, d, e, training=False) + f).relu()");
+  fused("training_64_channels", {4, 9, 7, 64}, false, {}, "");
+  fused("training_64_channels_added", {4, 9, 7, 64}, true, {}, "");
+  fused("training_37_channels_added", {3, 5, 6, 37}, true, {}, "");
 }
 
 void add_pools(std::vector<OpCase>& rows) {
@@ -248,7 +310,7 @@ void add_softmaxes(std::vector<OpCase>& rows) {
     rows.push_back(
         {fmt::format("cross_entropy/{}", name),
          {{logits, Values::kNormal}},
-         [targets, options](Inputs v) { return cross_entropy(v[0], labels(targets), options); },
+         [targets, options](Inputs v) { return cross_entropy(v[0], labels(targets, v[0]), options); },
          torch});
   };
   entropy("plain", {4, 5}, {0, 4, 2, 2}, {}, "cross_entropy(a, [0, 4, 2, 2])");
@@ -280,6 +342,12 @@ void add_shape_ops(std::vector<OpCase>& rows) {
                   "a.reshape(1, 2, 1, 3)"});
   rows.push_back(
       {"reshape/to_scalar", {{1, 1}}, [](Inputs v) { return reshape(v[0], {}); }, "a.reshape(())"});
+  const auto there_and_back = [](Inputs v) {
+    return cast(cast(v[0], DType::kFloat64), v[0].value().dtype());
+  };
+  rows.push_back({"cast/matrix", {{3, 5}}, there_and_back, "a.to(torch.float64)"});
+  rows.push_back({"cast/images", {{2, 3, 2, 3}}, there_and_back, "a.to(torch.float64)"});
+  rows.push_back({"cast/scalar", {{Shape{}, Values::kNormal}}, there_and_back, "a.to(torch.float64)"});
   rows.push_back({"select/one_per_row",
                   {{3, 4}},
                   [](Inputs v) {
@@ -446,8 +514,10 @@ const std::vector<OpCase>& op_cases() {
   static const std::vector<OpCase> table = [] {
     std::vector<OpCase> rows;
     add_convolutions(rows);
+    add_fused_convolutions(rows);
     add_matrix_products(rows);
     add_batch_norms(rows);
+    add_fused_batch_norms(rows);
     add_pools(rows);
     add_softmaxes(rows);
     add_shape_ops(rows);

@@ -28,6 +28,7 @@ struct OpInput {
   Shape shape;
   Values values = Values::kNormal;
   bool differentiable = true;
+  bool statistic = false;  // in float32 where the others are in a 16-bit type
 };
 
 struct OpCase {

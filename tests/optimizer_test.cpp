@@ -4,6 +4,7 @@
 #include <omp.h>
 
 #include <cmath>
+#include <cstring>
 #include <filesystem>
 #include <functional>
 #include <map>
@@ -13,6 +14,7 @@
 #include "models/safetensors.h"
 #include "tensor/math.h"
 #include "tensor/random.h"
+#include "tests/device_support.h"
 
 namespace glassnet {
 namespace {
@@ -213,6 +215,255 @@ TEST(GradientNorm, IsTheSameAtAnyNumberOfThreads) {
   }
   omp_set_num_threads(before);
   EXPECT_NEAR(expected, std::sqrt(100'003.0), 2);
+}
+
+// ---- Steps that a StepControl directs -----------------------------------------------------------
+
+kernels::StepControl read(const Tensor& control) {
+  kernels::StepControl result;
+  const Tensor host = control.to(Device{});
+  std::memcpy(&result, host.raw(), sizeof(result));
+  return result;
+}
+
+// One parameter with the gradient (3, 4), as a loss that was multiplied with `loss_scale` has it.
+std::vector<NamedVariable> three_and_four(Device device, float loss_scale) {
+  Variable w(Tensor::from(std::vector<float>{1, 2}, {2}).to(device), true);
+  give_gradient(w,
+                Tensor::from(std::vector<float>{3 * loss_scale, 4 * loss_scale}, {2}).to(device));
+  return {{"w", w}};
+}
+
+void expect_clipping_and_unscaling(Device device) {
+  const std::vector<NamedVariable> parameters = three_and_four(device, 8);
+  const auto optimizer = make_sgd(parameters, {.momentum = 0, .nesterov = false, .weight_decay = 0});
+  const Tensor control =
+      control_tensor({.learning_rate = 0.5F, .clip_norm = 2.5F, .loss_scale = 8}, device);
+  gradient_control(parameters, control);
+  EXPECT_EQ(read(control).gradient_norm, 5);
+  EXPECT_EQ(read(control).gradient_scale, 0.5F / 8);
+  EXPECT_EQ(read(control).skip, 0);
+  EXPECT_EQ(read(control).loss_scale, 8) << "grown without an interval";
+  EXPECT_EQ(read(control).learning_rate, 0.5F);
+  optimizer->step(control);
+  // w - 0.5 * (1.5, 2)
+  EXPECT_EQ(parameters[0].variable.value().to_vector<float>(), (std::vector<float>{0.25F, 1}));
+  // Below the limit nothing is clipped.
+  const Tensor loose = control_tensor({.clip_norm = 5.5F, .loss_scale = 8}, device);
+  gradient_control(parameters, loose);
+  EXPECT_EQ(read(loose).gradient_scale, 1.0F / 8);
+}
+
+// The scale after each of the gradients, `true` for one that overflowed.
+std::vector<float> scales_after(Device device, float first, const std::vector<bool>& overflows) {
+  const std::vector<NamedVariable> good = three_and_four(device, 1);
+  const std::vector<NamedVariable> bad = three_and_four(device, INFINITY);
+  const Tensor control = control_tensor({.loss_scale = first, .growth_interval = 3}, device);
+  std::vector<float> scales;
+  for (const bool overflow : overflows) {
+    gradient_control(overflow ? bad : good, control);
+    EXPECT_EQ(read(control).skip, overflow ? 1 : 0);
+    scales.push_back(read(control).loss_scale);
+  }
+  return scales;
+}
+
+void expect_scale_to_follow_overflows(Device device) {
+  EXPECT_EQ(scales_after(device, 16, {false, false, false, false, false, false, false}),
+            (std::vector<float>{16, 16, 32, 32, 32, 64, 64}));
+  EXPECT_EQ(scales_after(device, 16, {true, true, false, false, true, false, false, false}),
+            (std::vector<float>{8, 4, 4, 4, 2, 2, 2, 4}));
+  // However long it goes on, the scale stays a number that can be divided by.
+  EXPECT_GT(scales_after(device, 0x1p-99F, std::vector<bool>(60, true)).back(), 0x1p-102F);
+  EXPECT_LT(scales_after(device, 0x1p+99F, std::vector<bool>(60, false)).back(), 0x1p+102F);
+}
+
+void expect_skips_to_change_nothing(Device device) {
+  for (const Variant& variant : variants()) {
+    std::vector<NamedVariable> parameters = start();
+    for (NamedVariable& parameter : parameters) {
+      parameter.variable = Variable(parameter.variable.value().to(device), true);
+    }
+    const auto optimizer = variant.make(parameters);
+    const auto give = [&](float value) {
+      for (NamedVariable& parameter : parameters) {
+        const Shape& shape = parameter.variable.shape();
+        give_gradient(parameter.variable, Tensor::full(shape, value).to(device));
+      }
+    };
+    give(0.5F);
+    optimizer->step(0.1);
+    std::vector<std::vector<double>> before;
+    const auto all = [&] {
+      std::vector<std::vector<double>> values;
+      for (const NamedVariable& p : parameters) {
+        values.push_back(p.variable.value().to_vector<double>());
+      }
+      for (const NamedTensor& entry : optimizer->state()) {
+        values.push_back(entry.tensor.to_vector<double>());
+      }
+      return values;
+    };
+    before = all();
+    for (const float none : {NAN, INFINITY, -INFINITY}) {
+      give(none);
+      const Tensor control = control_tensor({.learning_rate = 0.1F, .clip_norm = 1}, device);
+      gradient_control(parameters, control);
+      EXPECT_EQ(read(control).skip, 1);
+      optimizer->step(control);
+      EXPECT_EQ(all(), before) << variant.name << ", " << none;
+    }
+    give(0.5F);
+    const Tensor control = control_tensor({.learning_rate = 0.1F}, device);
+    gradient_control(parameters, control);
+    optimizer->step(control);
+    EXPECT_NE(all(), before) << variant.name;
+  }
+}
+
+TEST(StepControl, ClipsAndUnscales) {
+  expect_clipping_and_unscaling(Device{});
+}
+TEST(StepControl, TheLossScaleFollowsOverflows) {
+  expect_scale_to_follow_overflows(Device{});
+}
+TEST(StepControl, ASkippedStepChangesNothing) {
+  expect_skips_to_change_nothing(Device{});
+}
+
+// ---- On a GPU -----------------------------------------------------------------------------------
+
+class DeviceOptimizer : public DeviceTest {
+ protected:
+  // More than a table of the kernels holds; several chunks, odd counts, an empty one.
+  static std::vector<NamedVariable> parameters_on(Device device) {
+    std::vector<NamedVariable> parameters;
+    const auto add = [&](const Shape& shape) {
+      const uint64_t number = parameters.size();
+      const Tensor value = random_normal(shape, 1, 11, number).to(device);
+      parameters.push_back({"p" + std::to_string(number), Variable(value, true)});
+    };
+    add({130, 71});
+    add({4096});
+    for (int64_t i = 0; i < 70; ++i) add({1 + i % 5});
+    add({0});
+    add({5, 3});
+    return parameters;
+  }
+  static void give_gradients(std::vector<NamedVariable>& parameters, uint64_t step) {
+    for (size_t i = 0; i < parameters.size(); ++i) {
+      const Variable& variable = parameters[i].variable;
+      const Tensor gradient = random_normal(variable.shape(), 0.5, 12, 1000 * step + i);
+      give_gradient(variable, gradient.to(variable.value().device()));
+    }
+  }
+  static void expect_near(const Tensor& actual, const Tensor& expected, const std::string& what) {
+    const auto a = actual.to_vector<double>(), b = expected.to_vector<double>();
+    ASSERT_EQ(a.size(), b.size()) << what;
+    for (size_t i = 0; i < a.size(); ++i) {
+      ASSERT_NEAR(a[i], b[i], 2e-6 * std::max(1.0, std::abs(b[i]))) << what << ", element " << i;
+    }
+  }
+  static void expect_same(const std::vector<NamedVariable>& actual,
+                          const std::vector<NamedVariable>& expected, const std::string& what) {
+    for (size_t i = 0; i < actual.size(); ++i) {
+      expect_near(actual[i].variable.value(), expected[i].variable.value(),
+                  what + ", " + actual[i].name);
+    }
+  }
+};
+
+TEST_F(DeviceOptimizer, TakesTheStepsOfTheCpu) {
+  for (const Variant& variant : variants()) {
+    std::vector<NamedVariable> here = parameters_on(Device{}), there = parameters_on(device_);
+    const auto on_cpu = variant.make(here), on_device = variant.make(there);
+    for (uint64_t step = 0; step < 4; ++step) {
+      give_gradients(here, step);
+      give_gradients(there, step);
+      on_cpu->step(0.05);
+      on_device->step(0.05);
+    }
+    expect_same(there, here, variant.name);
+    const StateDict expected = on_cpu->state(), actual = on_device->state();
+    ASSERT_EQ(actual.size(), expected.size());
+    for (size_t i = 0; i < actual.size(); ++i) {
+      EXPECT_EQ(actual[i].name, expected[i].name);
+      EXPECT_EQ(actual[i].tensor.device(), device_);
+      expect_near(actual[i].tensor, expected[i].tensor, actual[i].name);
+    }
+  }
+}
+
+TEST_F(DeviceOptimizer, ItsStateMovesBothWays) {
+  for (const Variant& variant : variants()) {
+    std::vector<NamedVariable> there = parameters_on(device_);
+    const auto first = variant.make(there);
+    for (uint64_t step = 0; step < 3; ++step) {
+      give_gradients(there, step);
+      first->step(0.05);
+    }
+    const auto copy_to = [&](Device device) {
+      std::vector<NamedVariable> copies;
+      for (const NamedVariable& parameter : there) {
+        const Tensor value = parameter.variable.value().clone().to(device);
+        copies.push_back({parameter.name, Variable(value, true)});
+      }
+      return copies;
+    };
+    std::vector<NamedVariable> here = copy_to(Device{}), back = copy_to(device_);
+    const auto second = variant.make(here), third = variant.make(back);
+    second->load_state(first->state());
+    third->load_state(second->state());
+    give_gradients(there, 3);
+    give_gradients(here, 3);
+    give_gradients(back, 3);
+    first->step(0.05);
+    second->step(0.05);
+    third->step(0.05);
+    expect_same(here, there, std::string(variant.name) + " on the CPU");
+    for (size_t i = 0; i < there.size(); ++i) {
+      EXPECT_EQ(back[i].variable.value().to_vector<float>(),
+                there[i].variable.value().to_vector<float>())
+          << variant.name;
+    }
+  }
+}
+
+TEST_F(DeviceOptimizer, LeavesParametersWithoutAGradientAlone) {
+  std::vector<NamedVariable> there = parameters_on(device_);
+  const auto optimizer = make_adam(there);
+  const auto untouched = there[0].variable.value().to_vector<float>();
+  give_gradient(there[1].variable, Tensor::full(there[1].variable.shape(), 1).to(device_));
+  optimizer->step(0.1);
+  EXPECT_EQ(there[0].variable.value().to_vector<float>(), untouched);
+  const auto steps = optimizer->state()[0].tensor.to_vector<int64_t>();
+  EXPECT_EQ(steps[0], 0);
+  EXPECT_EQ(steps[1], 1);
+}
+
+TEST_F(DeviceOptimizer, NormAndClippingAreTheCpus) {
+  std::vector<NamedVariable> here = parameters_on(Device{}), there = parameters_on(device_);
+  give_gradients(here, 0);
+  give_gradients(there, 0);
+  const double norm = gradient_norm(here);
+  EXPECT_NEAR(gradient_norm(there) / norm, 1, 1e-6);
+  EXPECT_EQ(gradient_norm(there), gradient_norm(there)) << "another sum each time";
+  EXPECT_NEAR(clip_gradients(there, 1.5) / norm, 1, 1e-6);
+  EXPECT_NEAR(clip_gradients(here, 1.5) / norm, 1, 1e-6);
+  EXPECT_NEAR(gradient_norm(there), 1.5, 1e-5);
+  for (size_t i = 0; i < here.size(); ++i) {
+    expect_near(there[i].variable.grad(), here[i].variable.grad(), here[i].name);
+  }
+}
+
+TEST_F(DeviceOptimizer, ClipsAndUnscales) {
+  expect_clipping_and_unscaling(device_);
+}
+TEST_F(DeviceOptimizer, TheLossScaleFollowsOverflows) {
+  expect_scale_to_follow_overflows(device_);
+}
+TEST_F(DeviceOptimizer, ASkippedStepChangesNothing) {
+  expect_skips_to_change_nothing(device_);
 }
 
 }  // namespace

@@ -1,4 +1,8 @@
 # Read by ctest: adds a test for each suite that ${tests_binary} lists.
+#
+# Suites whose names begin with Device get the label ${device_label}: gpu, or simt where the host
+# executor stands in for one. There they write which kernels they run into a file each in the folder
+# ${simt_logs}, and the suite KernelCoverage, which comes after them, reads those.
 if(NOT EXISTS ${tests_binary})
   add_test(glassnet_tests_NOT_BUILT ${tests_binary})
   return()
@@ -16,8 +20,22 @@ foreach(line IN LISTS lines)
   string(REGEX REPLACE "[.]$" "" name "${suite}")
   add_test(${name} ${tests_binary} --gtest_filter=${suite}*)
   set_tests_properties(${name} PROPERTIES TIMEOUT 1200)
-  if(name MATCHES "^(.*/)?Gpu")
+  if(name MATCHES "^(.*/)?(Gpu|Device)")
     # A suite skips all of its tests or none, so that a skip never hides a failure.
-    set_tests_properties(${name} PROPERTIES LABELS gpu SKIP_REGULAR_EXPRESSION "\\[  SKIPPED \\]")
+    set_tests_properties(${name} PROPERTIES LABELS ${device_label}
+      SKIP_REGULAR_EXPRESSION "\\[  SKIPPED \\]")
+    if(simt_logs)
+      string(REPLACE "/" "_" log ${name})
+      set_tests_properties(${name} PROPERTIES ENVIRONMENT GLASSNET_SIMT_LOG=${simt_logs}/${log}.log)
+      list(APPEND logging_suites ${name})
+    endif()
+  elseif(name MATCHES "^(.*/)?Simt")
+    set_tests_properties(${name} PROPERTIES LABELS simt)
   endif()
 endforeach()
+
+if(simt_logs)
+  file(MAKE_DIRECTORY ${simt_logs})
+  set_tests_properties(KernelCoverage PROPERTIES LABELS simt DEPENDS "${logging_suites}"
+    ENVIRONMENT GLASSNET_SIMT_LOGS=${simt_logs} SKIP_REGULAR_EXPRESSION "\\[  SKIPPED \\]")
+endif()

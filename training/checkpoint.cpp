@@ -27,14 +27,17 @@ std::string to_text(const RunProgress& p) {
               {"loss_sum", p.loss_sum},       {"correct", p.correct},
               {"images", p.images},           {"seconds", p.seconds},
               {"best_epoch", p.best_epoch},   {"best_accuracy", p.best_accuracy},
-              {"best_loss", p.best_loss}}
+              {"best_loss", p.best_loss},     {"loss_scale", p.loss_scale.scale},
+              {"good_steps", p.loss_scale.good_steps}}
       .dump();
 }
 
 RunProgress parse_progress(const std::string& text) {
   const Json json = Json::parse(text);
   const Json& best_loss = json.at("best_loss");
-  return {.epochs_done = json.at("epochs_done").get<int64_t>(),
+  return {.loss_scale = {.scale = json.value("loss_scale", 1.0),
+                         .good_steps = json.value("good_steps", int64_t{0})},
+          .epochs_done = json.at("epochs_done").get<int64_t>(),
           .steps_done = json.at("steps_done").get<int64_t>(),
           .loss_sum = json.at("loss_sum").get<double>(),
           .correct = json.at("correct").get<int64_t>(),

@@ -12,11 +12,13 @@
 #include "models/weights.h"
 #include "training/optimizer.h"
 #include "training/run_folder.h"
+#include "training/train_step.h"
 
 namespace glassnet {
 
 // How far a run has come. Sums are over the images of the epoch that is under way.
 struct RunProgress {
+  LossScale loss_scale;  // of the next step
   int64_t epochs_done = 0;
   int64_t steps_done = 0;  // of the epoch after them
   double loss_sum = 0;

@@ -9,6 +9,7 @@
 
 #include "data/loader.h"
 #include "kernels/error.h"
+#include "nn/graphed.h"
 
 namespace glassnet {
 Evaluation evaluate_logits(const Tensor& logits, const std::vector<int64_t>& true_classes) {
@@ -51,14 +52,14 @@ Evaluation evaluate(Module& model, Loader& images, const EvaluateOptions& option
         "[evaluate] expected a loader of every image as it is: no variations, no batch left out");
   });
   const Evaluating evaluating(model);
-  const NoGrad no_grad;
+  GraphedForward forward(model);
 
   Tensor logits;
   std::vector<int64_t> labels(static_cast<size_t>(total));
   int64_t done = 0;
   images.start_epoch(0);
   while (const std::optional<Batch> batch = images.next()) {
-    const Tensor part = model(Variable(batch->images)).value().to(DType::kFloat32).to(Device{});
+    const Tensor part = forward(batch->images).to(DType::kFloat32).to(Device{});
     const int64_t classes = part.dim(-1);
     if (!logits.defined()) logits = Tensor::empty({total, classes});
     for (size_t i = 0; i < batch->indices.size(); ++i) {
@@ -66,7 +67,7 @@ Evaluation evaluate(Module& model, Loader& images, const EvaluateOptions& option
       std::memcpy(logits.data<float>() + index * classes,
                   part.data<float>() + static_cast<int64_t>(i) * classes,
                   static_cast<size_t>(classes) * sizeof(float));
-      labels[static_cast<size_t>(index)] = batch->labels.data<int64_t>()[i];
+      labels[static_cast<size_t>(index)] = batch->host_labels[i];
     }
     done += static_cast<int64_t>(batch->indices.size());
     if (options.progress) options.progress(done, total);

@@ -1,29 +1,56 @@
 #include "training/optimizer.h"
 
-#include <cmath>
+#include <cstring>
 #include <map>
 
 #include <fmt/format.h>
 
 #include "kernels/error.h"
+#include "tensor/math.h"
 
 namespace glassnet {
 namespace {
 
-// One part of a sum or update: large enough to be worth a thread's while, and of fixed size, so
-// that sums do not depend on the number of threads.
-constexpr int64_t kChunk = 1 << 14;
-
-void check_cpu_float(const NamedVariable& parameter) {
-  const Tensor& value = parameter.variable.value();
-  require(value.dtype() == DType::kFloat32 && value.device().type == DeviceType::kCpu, [&] {
-    return fmt::format("[optimizer] expected parameter {} to be float32 on the CPU",
-                       parameter.name);
-  });
+void check_parameters(const std::vector<NamedVariable>& parameters) {
+  for (const NamedVariable& parameter : parameters) {
+    const Tensor& value = parameter.variable.value();
+    require(value.dtype() == DType::kFloat32 &&
+                value.device() == parameters.front().variable.value().device(),
+            [&] {
+              return fmt::format("[optimizer] expected parameter {} to be float32 on {}",
+                                 parameter.name,
+                                 parameters.front().variable.value().device().str());
+            });
+  }
 }
 
-bool decays(const NamedVariable& parameter, Decay decay) {
-  return decay == Decay::kAll || parameter.variable.value().rank() >= 2;
+Device device_of(const std::vector<NamedVariable>& parameters) {
+  return parameters.empty() ? Device{} : parameters.front().variable.value().device();
+}
+
+// The gradients alone, of parameters that have one.
+std::vector<kernels::ParameterUpdate> gradients_of(const std::vector<NamedVariable>& parameters) {
+  std::vector<kernels::ParameterUpdate> updates;
+  for (const NamedVariable& parameter : parameters) {
+    const Tensor gradient = parameter.variable.grad();
+    if (!gradient.defined()) continue;
+    updates.push_back({.g = gradient.data<float>(), .count = gradient.numel()});
+  }
+  return updates;
+}
+
+kernels::StepControl* words_of(const Tensor& control) {
+  Tensor words = control;  // shares its elements
+  return static_cast<kernels::StepControl*>(words.raw());
+}
+
+float decay_of(const NamedVariable& parameter, Decay decay, double weight_decay) {
+  const bool decays = decay == Decay::kAll || parameter.variable.value().rank() >= 2;
+  return decays ? static_cast<float>(weight_decay) : 0.0F;
+}
+
+Tensor zeros_like(const Tensor& x) {
+  return Tensor::zeros(x.shape(), x.dtype(), x.device());
 }
 
 // Slots of one kind, one for each parameter, undefined until first used: "momentum.conv1.weight".
@@ -38,7 +65,7 @@ void append_slots(StateDict& state, const char* kind, const std::vector<NamedVar
 // Takes the tensors of a state dict out by name, and complains about those left over.
 class StateReader {
  public:
-  explicit StateReader(const StateDict& state) {
+  StateReader(const StateDict& state, Device device) : device_(device) {
     for (const NamedTensor& entry : state) left_[entry.name] = entry.tensor;
   }
 
@@ -52,7 +79,7 @@ class StateReader {
       return fmt::format("[optimizer] expected state {} of shape {}, got {} or another type", name,
                          shape.str(), tensor.shape().str());
     });
-    return tensor.clone();
+    return tensor.device() == device_ ? tensor.clone() : tensor.to(device_);
   }
   std::vector<Tensor> take_slots(const char* kind, const std::vector<NamedVariable>& parameters) {
     std::vector<Tensor> slots;
@@ -72,6 +99,7 @@ class StateReader {
   }
 
  private:
+  Device device_;
   std::map<std::string, Tensor> left_;
 };
 
@@ -84,11 +112,27 @@ class Sgd : public Optimizer {
     });
   }
 
-  void step(double learning_rate) override {
+  using Optimizer::step;
+  void step(const Tensor& control) override {
+    std::vector<kernels::ParameterUpdate> updates;
     for (size_t i = 0; i < parameters_.size(); ++i) {
       const Tensor gradient = parameters_[i].variable.grad();
-      if (gradient.defined()) update(i, gradient, static_cast<float>(learning_rate));
+      if (!gradient.defined()) continue;
+      Tensor& value = parameters_[i].variable.mutable_value();
+      // Zeros for a start, which make the first step PyTorch's.
+      if (options_.momentum > 0 && !momentum_[i].defined()) momentum_[i] = zeros_like(value);
+      updates.push_back(
+          {.w = value.data<float>(),
+           .g = gradient.data<float>(),
+           .v = options_.momentum > 0 ? momentum_[i].data<float>() : nullptr,
+           .count = value.numel(),
+           .decay = decay_of(parameters_[i], options_.decay, options_.weight_decay)});
     }
+    on(control.device(), [&](auto device) {
+      kernels::sgd_step(device, updates,
+                        {.momentum = options_.momentum, .nesterov = options_.nesterov},
+                        words_of(control));
+    });
   }
 
   StateDict state() const override {
@@ -98,40 +142,13 @@ class Sgd : public Optimizer {
   }
 
   void load_state(const StateDict& state) override {
-    StateReader reader(state);
+    StateReader reader(state, device_of(parameters_));
     std::vector<Tensor> momentum = reader.take_slots("momentum", parameters_);
     reader.finish();
     momentum_ = std::move(momentum);
   }
 
  private:
-  void update(size_t index, const Tensor& gradient, float rate) {
-    NamedVariable& parameter = parameters_[index];
-    Tensor& value = parameter.variable.mutable_value();
-    const auto momentum = static_cast<float>(options_.momentum);
-    const float decay =
-        decays(parameter, options_.decay) ? static_cast<float>(options_.weight_decay) : 0.0F;
-    const bool nesterov = options_.nesterov;
-    // A buffer of zeros gives momentum * 0 + g = g, PyTorch's first step.
-    if (momentum > 0 && !momentum_[index].defined()) {
-      momentum_[index] = Tensor::zeros(value.shape());
-    }
-
-    float* const w = value.data<float>();
-    const float* const g = gradient.data<float>();
-    float* const v = momentum > 0 ? momentum_[index].data<float>() : nullptr;
-    const int64_t n = value.numel();
-#pragma omp parallel for schedule(static) if (n > kChunk)
-    for (int64_t i = 0; i < n; ++i) {
-      float d = g[i] + decay * w[i];
-      if (v != nullptr) {
-        v[i] = momentum * v[i] + d;
-        d = nesterov ? d + momentum * v[i] : v[i];
-      }
-      w[i] -= rate * d;
-    }
-  }
-
   SgdOptions options_;
   std::vector<Tensor> momentum_;
 };
@@ -143,13 +160,37 @@ class Adam : public Optimizer {
         options_(options),
         mean_(parameters_.size()),
         square_(parameters_.size()),
-        steps_(Tensor::zeros({static_cast<int64_t>(parameters_.size())}, DType::kInt64)) {}
+        steps_(Tensor::zeros({static_cast<int64_t>(parameters_.size())}, DType::kInt64,
+                             device_of(parameters_))) {}
 
-  void step(double learning_rate) override {
+  using Optimizer::step;
+  void step(const Tensor& control) override {
+    std::vector<kernels::ParameterUpdate> updates;
     for (size_t i = 0; i < parameters_.size(); ++i) {
       const Tensor gradient = parameters_[i].variable.grad();
-      if (gradient.defined()) update(i, gradient, learning_rate);
+      if (!gradient.defined()) continue;
+      Tensor& value = parameters_[i].variable.mutable_value();
+      if (!mean_[i].defined()) {
+        mean_[i] = zeros_like(value);
+        square_[i] = zeros_like(value);
+      }
+      updates.push_back(
+          {.w = value.data<float>(),
+           .g = gradient.data<float>(),
+           .m = mean_[i].data<float>(),
+           .v = square_[i].data<float>(),
+           .steps = steps_.data<int64_t>() + i,
+           .count = value.numel(),
+           .decay = decay_of(parameters_[i], options_.decay, options_.weight_decay)});
     }
+    on(control.device(), [&](auto device) {
+      kernels::adam_step(device, updates,
+                         {.beta1 = options_.beta1,
+                          .beta2 = options_.beta2,
+                          .eps = options_.eps,
+                          .decoupled = options_.decoupled},
+                         words_of(control));
+    });
   }
 
   StateDict state() const override {
@@ -160,7 +201,7 @@ class Adam : public Optimizer {
   }
 
   void load_state(const StateDict& state) override {
-    StateReader reader(state);
+    StateReader reader(state, device_of(parameters_));
     const Tensor steps = reader.take("steps", steps_.shape(), DType::kInt64);
     std::vector<Tensor> mean = reader.take_slots("mean", parameters_);
     std::vector<Tensor> square = reader.take_slots("square", parameters_);
@@ -180,38 +221,6 @@ class Adam : public Optimizer {
   }
 
  private:
-  void update(size_t index, const Tensor& gradient, double learning_rate) {
-    NamedVariable& parameter = parameters_[index];
-    Tensor& value = parameter.variable.mutable_value();
-    if (!mean_[index].defined()) {
-      mean_[index] = Tensor::zeros(value.shape());
-      square_[index] = Tensor::zeros(value.shape());
-    }
-    const auto t = static_cast<double>(++steps_.data<int64_t>()[index]);
-    const double decay = decays(parameter, options_.decay) ? options_.weight_decay : 0.0;
-    const auto into_gradient = static_cast<float>(options_.decoupled ? 0.0 : decay);
-    const auto keep = static_cast<float>(options_.decoupled ? 1.0 - learning_rate * decay : 1.0);
-    const auto b1 = static_cast<float>(options_.beta1), b2 = static_cast<float>(options_.beta2);
-    const auto c1 = static_cast<float>(1 - options_.beta1);
-    const auto c2 = static_cast<float>(1 - options_.beta2);
-    const auto rate = static_cast<float>(learning_rate / (1 - std::pow(options_.beta1, t)));
-    const auto root = static_cast<float>(std::sqrt(1 - std::pow(options_.beta2, t)));
-    const auto eps = static_cast<float>(options_.eps);
-
-    float* const w = value.data<float>();
-    const float* const g = gradient.data<float>();
-    float* const m = mean_[index].data<float>();
-    float* const v = square_[index].data<float>();
-    const int64_t n = value.numel();
-#pragma omp parallel for schedule(static) if (n > kChunk)
-    for (int64_t i = 0; i < n; ++i) {
-      const float d = g[i] + into_gradient * w[i];
-      m[i] = b1 * m[i] + c1 * d;
-      v[i] = b2 * v[i] + c2 * d * d;
-      w[i] = keep * w[i] - rate * m[i] / (std::sqrt(v[i]) / root + eps);
-    }
-  }
-
   AdamOptions options_;
   std::vector<Tensor> mean_, square_;
   Tensor steps_;  // taken by each parameter
@@ -219,52 +228,63 @@ class Adam : public Optimizer {
 
 }  // namespace
 
+void Optimizer::step(double learning_rate) {
+  step(control_tensor({.learning_rate = static_cast<float>(learning_rate)},
+                      device_of(parameters_)));
+}
+
+Tensor control_tensor(const kernels::StepControl& control, Device device) {
+  constexpr int64_t kWords = sizeof(control) / sizeof(float);
+  Tensor words = Tensor::empty({kWords});
+  std::memcpy(words.raw(), &control, sizeof(control));
+  return words.to(device);
+}
+
 std::unique_ptr<Optimizer> make_sgd(std::vector<NamedVariable> parameters,
                                     const SgdOptions& options) {
-  for (const NamedVariable& parameter : parameters) check_cpu_float(parameter);
+  check_parameters(parameters);
   return std::make_unique<Sgd>(std::move(parameters), options);
 }
 
 std::unique_ptr<Optimizer> make_adam(std::vector<NamedVariable> parameters,
                                      const AdamOptions& options) {
-  for (const NamedVariable& parameter : parameters) check_cpu_float(parameter);
+  check_parameters(parameters);
   return std::make_unique<Adam>(std::move(parameters), options);
 }
 
+void gradient_control(const std::vector<NamedVariable>& parameters, const Tensor& control) {
+  const std::vector<kernels::ParameterUpdate> gradients = gradients_of(parameters);
+  on(control.device(),
+     [&](auto device) { kernels::gradient_control(device, gradients, words_of(control)); });
+}
+
+namespace {
+
+// The control that the gradients ask for, on the host.
+kernels::StepControl control_of(const std::vector<NamedVariable>& parameters, double limit) {
+  const Tensor words =
+      control_tensor({.clip_norm = static_cast<float>(limit)}, device_of(parameters));
+  gradient_control(parameters, words);
+  kernels::StepControl control;
+  std::memcpy(&control, words.to(Device{}).raw(), sizeof(control));
+  return control;
+}
+
+}  // namespace
+
 double gradient_norm(const std::vector<NamedVariable>& parameters) {
-  double total = 0;
-  std::vector<double> sums;
-  for (const NamedVariable& parameter : parameters) {
-    const Tensor gradient = parameter.variable.grad();
-    if (!gradient.defined()) continue;
-    const float* const g = gradient.data<float>();
-    const int64_t n = gradient.numel(), chunks = (n + kChunk - 1) / kChunk;
-    sums.assign(static_cast<size_t>(chunks), 0.0);
-#pragma omp parallel for schedule(static) if (chunks > 1)
-    for (int64_t chunk = 0; chunk < chunks; ++chunk) {
-      double sum = 0;
-      for (int64_t i = chunk * kChunk; i < std::min(n, (chunk + 1) * kChunk); ++i) {
-        sum += static_cast<double>(g[i]) * g[i];
-      }
-      sums[static_cast<size_t>(chunk)] = sum;
-    }
-    for (const double sum : sums) total += sum;
-  }
-  return std::sqrt(total);
+  return static_cast<double>(control_of(parameters, 0).gradient_norm);
 }
 
 double clip_gradients(const std::vector<NamedVariable>& parameters, double limit) {
-  const double norm = gradient_norm(parameters);
+  const kernels::StepControl control = control_of(parameters, limit);
+  const auto norm = static_cast<double>(control.gradient_norm);
   // A norm that is not finite cannot be scaled away: the loss will say so.
-  if (!(norm > limit) || !std::isfinite(norm)) return norm;
-  const auto factor = static_cast<float>(limit / norm);
+  if (!(norm > limit) || control.skip != 0) return norm;
   for (const NamedVariable& parameter : parameters) {
     Tensor gradient = parameter.variable.grad();  // shares its elements with the variable's
     if (!gradient.defined()) continue;
-    float* const g = gradient.data<float>();
-    const int64_t n = gradient.numel();
-#pragma omp parallel for schedule(static) if (n > kChunk)
-    for (int64_t i = 0; i < n; ++i) g[i] *= factor;
+    gradient.copy_from(scale(gradient, static_cast<double>(control.gradient_scale)));
   }
   return norm;
 }

@@ -13,6 +13,7 @@
 #include <string>
 #include <vector>
 
+#include "kernels/optimizer.h"
 #include "nn/module.h"
 
 namespace glassnet {
@@ -23,16 +24,21 @@ enum class Decay {
   kMatrices,  // on those with two axes or more: neither biases nor batch norm's gamma and beta
 };
 
-// CONVENTION: updates the parameters it was made with, in place. A parameter without a gradient is
-// left alone, its state too, as in PyTorch.
+// CONVENTION: updates the parameters it was made with, in place and where they are: float32, all on
+// one device. A parameter without a gradient is left alone, its state too, as in PyTorch.
 class Optimizer {
  public:
   virtual ~Optimizer() = default;
   Optimizer(const Optimizer&) = delete;
   Optimizer& operator=(const Optimizer&) = delete;
 
+  const std::vector<NamedVariable>& parameters() const { return parameters_; }
+
   // One update from the gradients in `.grad`, which stay as they are.
-  virtual void step(double learning_rate) = 0;
+  void step(double learning_rate);
+  // The same, directed by a kernels::StepControl on the parameters' device, as control_tensor makes
+  // one: nothing waits for the device.
+  virtual void step(const Tensor& control) = 0;
   // Everything `step` remembers, as "momentum.conv1.weight" and the like, sharing its elements.
   virtual StateDict state() const = 0;
   // Copies values in. Throws Error, naming the tensor, when a name or shape does not fit.
@@ -64,8 +70,13 @@ struct AdamOptions {
 std::unique_ptr<Optimizer> make_adam(std::vector<NamedVariable> parameters,
                                      const AdamOptions& options = {});
 
-// The Euclidean norm of all gradients together, summed in double over fixed chunks, so that it is
-// the same at any number of threads.
+// A kernels::StepControl as a tensor: its 32-bit words, as float32.
+Tensor control_tensor(const kernels::StepControl& control, Device device);
+// Works out, on the device, the norm of all gradients, what to multiply them with, and whether the
+// step has to be skipped: kernels/optimizer.h.
+void gradient_control(const std::vector<NamedVariable>& parameters, const Tensor& control);
+
+// The Euclidean norm of all gradients together; the same at any number of threads.
 double gradient_norm(const std::vector<NamedVariable>& parameters);
 // Scales the gradients down so that their norm is at most `limit`; returns the norm before.
 double clip_gradients(const std::vector<NamedVariable>& parameters, double limit);

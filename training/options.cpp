@@ -133,6 +133,8 @@ void for_each_fixed(F&& f) {
   f("seed", &TrainOptions::seed);
   f("device", &TrainOptions::device);
   f("precision", &TrainOptions::precision);
+  f("tf32", &TrainOptions::tf32);
+  f("deterministic", &TrainOptions::deterministic);
 }
 // And for every one that does not.
 template <class F>
@@ -210,19 +212,11 @@ void validate(const TrainOptions& o) {
   expect(within(o.warmup_epochs, 0, static_cast<double>(o.epochs)), "warmup_epochs",
          o.warmup_epochs, "from 0 to the number of epochs");
   expect(o.step_epochs >= 1, "step_epochs", o.step_epochs, "at least 1");
-  expect_one_of("device", o.device, {"auto", "cpu", "cuda"});
   expect_one_of("precision", o.precision, {"auto", "fp32", "bf16", "fp16"});
   expect(o.threads >= 0, "threads", o.threads, "at least 1, or 0 for all cores");
   expect(o.loader_threads >= 0 && o.loader_threads <= 256, "loader_threads", o.loader_threads,
          "from 1 to 256, or 0 to choose");
   expect(o.cache_bytes >= 0, "cache_bytes", o.cache_bytes, "at least 0");
-  if (o.device == "cuda") {
-    throw UsageError("this build of Glassnet trains on the CPU only; use --device cpu, or auto");
-  }
-  if (o.precision == "bf16" || o.precision == "fp16") {
-    throw UsageError(fmt::format(
-        "--precision {} needs a GPU; the CPU computes in fp32, which auto chooses", o.precision));
-  }
 }
 
 void save_config(const fs::path& path, const RunConfig& config) {

@@ -54,8 +54,12 @@ struct TrainOptions {
   AugmentOptions augment;  // of training images: flips and shifted crops
 
   uint64_t seed = 0;
-  std::string device = "auto";     // "auto", "cpu", "cuda"
-  std::string precision = "auto";  // "auto", "fp32", "bf16", "fp16"
+  std::string device = "auto";  // as choose_device takes it
+  // What is computed in: "fp32", "bf16", "fp16" (with a scaled loss), or "auto": bf16 on a GPU that
+  // has it, else fp16 there, and fp32 on the CPU. Weights and sums are float32 in each.
+  std::string precision = "auto";
+  bool tf32 = false;           // float32 products of a GPU may be rounded to TF32
+  bool deterministic = false;  // the same bits each time, on a GPU too
   int threads = 0;                 // that compute; 0: all cores
   int loader_threads = 0;          // that decode; 0: the loader's choice
   // Of decoded images kept in memory, those of training and evaluation together.

@@ -12,11 +12,13 @@
 #include "data/folder.h"
 #include "kernels/error.h"
 #include "kernels/flush_denormals.h"
+#include "kernels/policy.h"
 #include "models/weights.h"
 #include "tensor/math.h"
 #include "training/checkpoint.h"
 #include "training/evaluator.h"
 #include "training/prediction_log.h"
+#include "training/train_step.h"
 
 namespace glassnet {
 namespace {
@@ -99,6 +101,28 @@ ImageSize choose_image_size(const DataSet& data, int asked) {
   return {std::max(shorter, kSmallestImageSize), all_are};
 }
 
+// What activations are computed in, decided: "auto" and a type that the device lacks.
+struct Precision {
+  DType compute;
+  std::string name;  // "bf16"
+  std::string note;  // when it is not what was asked for, a sentence
+};
+Precision choose_precision(const std::string& asked, Device device) {
+  const bool on_gpu = device.type == DeviceType::kCuda;
+  const bool has_bf16 = on_gpu && supports_bfloat16(device);
+  if (asked == "fp32" || (asked == "auto" && (!on_gpu || kSimulated))) {
+    return {DType::kFloat32, "fp32", {}};
+  }
+  if (!on_gpu) {
+    throw UsageError(fmt::format(
+        "--precision {} needs a GPU; the CPU computes in fp32, which auto chooses", asked));
+  }
+  if (asked == "fp16") return {DType::kFloat16, "fp16", {}};
+  if (has_bf16) return {DType::kBFloat16, "bf16", {}};
+  return {DType::kFloat16, "fp16",
+          asked == "auto" ? "" : "this GPU has no bf16 tensor cores; computing in fp16 instead"};
+}
+
 // What was left open, decided.
 TrainOptions resolved(TrainOptions options, int image_size) {
   const bool sgd = options.optimizer == "sgd";
@@ -107,8 +131,6 @@ TrainOptions resolved(TrainOptions options, int image_size) {
   if (!options.weight_decay) {
     options.weight_decay = sgd ? 5e-4 : options.optimizer == "adamw" ? 0.01 : 0.0;
   }
-  options.device = "cpu";
-  options.precision = "fp32";
   options.data = fs::absolute(options.data).lexically_normal();
   if (!options.pretrained.empty()) {
     options.pretrained = fs::absolute(options.pretrained).lexically_normal();
@@ -160,7 +182,14 @@ size_t cache_share(const TrainOptions& options, const Samples& samples, size_t i
   return static_cast<size_t>(static_cast<double>(options.cache_bytes) * share);
 }
 
-LoaderOptions loader_options(const RunConfig& config, const Samples& samples, size_t images) {
+// Where a network computes, and in what.
+struct Compute {
+  Device device;
+  DType type = DType::kFloat32;
+};
+
+LoaderOptions loader_options(const RunConfig& config, const Compute& compute,
+                             const Samples& samples, size_t images) {
   const TrainOptions& options = config.options;
   return {.image_size = options.image_size,
           .fit = options.fit,
@@ -168,21 +197,25 @@ LoaderOptions loader_options(const RunConfig& config, const Samples& samples, si
           .batch_size = options.batch_size,
           .seed = options.seed,
           .threads = options.loader_threads,
-          .cache_bytes = cache_share(options, samples, images)};
+          .cache_bytes = cache_share(options, samples, images),
+          .device = compute.device,
+          .dtype = compute.type};
 }
 
-std::unique_ptr<Loader> training_loader(const RunConfig& config, const Samples& samples) {
-  LoaderOptions options = loader_options(config, samples, samples.train.size());
+std::unique_ptr<Loader> training_loader(const RunConfig& config, const Compute& compute,
+                                        const Samples& samples) {
+  LoaderOptions options = loader_options(config, compute, samples, samples.train.size());
   options.augment = config.options.augment;
   options.shuffle = true;
   options.drop_last = static_cast<int64_t>(samples.train.size()) % options.batch_size == 1;
   return std::make_unique<Loader>(samples.train, options);
 }
 
-std::unique_ptr<Loader> evaluation_loader(const RunConfig& config, const Samples& samples,
+std::unique_ptr<Loader> evaluation_loader(const RunConfig& config, const Compute& compute,
+                                          const Samples& samples,
                                           const std::vector<Sample>& split) {
   if (split.empty()) return nullptr;
-  return std::make_unique<Loader>(split, loader_options(config, samples, split.size()));
+  return std::make_unique<Loader>(split, loader_options(config, compute, samples, split.size()));
 }
 
 // --- the run -------------------------------------------------------------------------------------
@@ -269,6 +302,14 @@ class Run {
     const ImageSize image_size = choose_image_size(data_, options_.image_size);
     image_size_reason_ = image_size.reason;
     options_ = resolved(options_, image_size.size);
+    const Device device = choose_device(options_.device).device;
+    const Precision precision = choose_precision(options_.precision, device);
+    compute_ = {device, precision.compute};
+    if (!precision.note.empty()) data_.warnings.push_back(precision.note);
+    options_.device = device.str();
+    options_.precision = precision.name;
+    kernels::set_allow_tf32(options_.tf32);
+    kernels::set_deterministic(options_.deterministic);
     if (!options_.pretrained.empty()) {
       pretrained_ = load_model(options_.pretrained, {.model = options_.model});
       config_.normalization = {.mean = pretrained_->card.mean, .stddev = pretrained_->card.std};
@@ -302,6 +343,7 @@ class Run {
       copy_pretrained(*pretrained_, options_.pretrained, *model_);
     }
     pretrained_.reset();
+    model_->to(compute_.device);
     model_->train();
     config_.parameters = model_->parameter_count();
     card_ = {.model = options_.model,
@@ -312,10 +354,13 @@ class Run {
              .std = config_.normalization.stddev};
 
     optimizer_ = make_optimizer(options_, *model_);
-    parameters_ = model_->named_parameters();
-    train_ = training_loader(config_, samples_);
-    validation_ = evaluation_loader(config_, samples_, samples_.validation);
-    test_ = evaluation_loader(config_, samples_, samples_.test);
+    step_ = std::make_unique<TrainStep>(*model_, *optimizer_,
+                                        TrainStepOptions{.label_smoothing = options_.label_smoothing,
+                                                         .clip_norm = options_.clip_norm,
+                                                         .compute = compute_.type});
+    train_ = training_loader(config_, compute_, samples_);
+    validation_ = evaluation_loader(config_, compute_, samples_, samples_.validation);
+    test_ = evaluation_loader(config_, compute_, samples_, samples_.test);
     schedule_ = make_schedule(options_, train_->batches());
   }
 
@@ -333,6 +378,7 @@ class Run {
   void open() {
     folder_.remove_temporary_files();
     progress_ = load_checkpoint(folder_, *model_, *optimizer_);
+    if (fs::exists(folder_.last())) step_->set_loss_scale(progress_.loss_scale);
     log_ = PredictionLog::resume(folder_.path(), progress_.epochs_done);
     folder_.cut_metrics(progress_.epochs_done);
     // A kill between the checkpoint and the best weights, which are then the same.
@@ -365,8 +411,12 @@ class Run {
     if (progress_.steps_done == train_->batches()) return true;
     train_->start_epoch(progress_.epochs_done, progress_.steps_done);
     auto before = Clock::now();
-    while (const std::optional<Batch> batch = train_->next()) {
-      StepInfo info = train_step(*batch);
+    std::optional<Batch> batch = train_->next();
+    while (batch) {
+      StepInfo info = start_step(*batch);
+      const auto images = static_cast<int64_t>(batch->indices.size());
+      batch = train_->next();  // made ready while a GPU computes
+      finish_step(info, images);
       progress_.seconds += seconds_since(std::exchange(before, Clock::now()));
       info.images_per_second = static_cast<double>(progress_.images) / progress_.seconds;
       if (observer_.step) observer_.step(info);
@@ -375,43 +425,36 @@ class Run {
     return true;
   }
 
-  StepInfo train_step(const Batch& batch) {
+  StepInfo start_step(const Batch& batch) {
     const int64_t steps = train_->batches();
     StepInfo info{.epoch = progress_.epochs_done + 1,
                   .step = progress_.steps_done + 1,
                   .steps_per_epoch = steps};
     info.learning_rate = learning_rate(
         schedule_, progress_.epochs_done * steps + progress_.steps_done, options_.epochs * steps);
-    const auto images = static_cast<int64_t>(batch.indices.size());
-    int64_t correct = 0;
-    {
-      const Variable logits = (*model_)(Variable(batch.images));
-      const Variable loss =
-          cross_entropy(logits, batch.labels, {.label_smoothing = options_.label_smoothing});
-      info.loss = loss.value().item();
-      require_finite("loss", info.loss, info);
-      const std::vector<int64_t> predicted = argmax_last(logits.value());
-      const int64_t* const labels = batch.labels.data<int64_t>();
-      for (int64_t i = 0; i < images; ++i) correct += predicted[i] == labels[i];
-      backward(loss);
-    }  // and with it the graph
-    info.gradient_norm = options_.clip_norm > 0 ? clip_gradients(parameters_, options_.clip_norm)
-                                                : gradient_norm(parameters_);
-    require_finite("gradient", info.gradient_norm, info);
-    optimizer_->step(info.learning_rate);
-    model_->clear_grads();
-
-    ++progress_.steps_done;
-    progress_.images += images;
-    progress_.correct += correct;
-    progress_.loss_sum += info.loss * static_cast<double>(images);
-    info.epoch_loss = progress_.loss_sum / static_cast<double>(progress_.images);
-    info.epoch_accuracy =
-        static_cast<double>(progress_.correct) / static_cast<double>(progress_.images);
+    step_->start(batch, info.learning_rate);
     return info;
   }
 
-  // Comes before the update, so that no weight is spoilt.
+  void finish_step(StepInfo& info, int64_t images) {
+    const StepOutcome outcome = step_->finish();
+    info.loss = outcome.loss;
+    info.gradient_norm = outcome.gradient_norm;
+    require_finite("loss", info.loss, info);
+    // A scaled loss overflows now and then: the step is skipped and the scale halved.
+    if (compute_.type != DType::kFloat16) require_finite("gradient", info.gradient_norm, info);
+
+    ++progress_.steps_done;
+    progress_.images += images;
+    progress_.correct += outcome.correct;
+    progress_.loss_sum += info.loss * static_cast<double>(images);
+    progress_.loss_scale = step_->loss_scale();
+    info.epoch_loss = progress_.loss_sum / static_cast<double>(progress_.images);
+    info.epoch_accuracy =
+        static_cast<double>(progress_.correct) / static_cast<double>(progress_.images);
+  }
+
+  // The update has left every weight as it was.
   void require_finite(const char* what, double value, const StepInfo& info) const {
     require(std::isfinite(value), [&] {
       return fmt::format(
@@ -450,7 +493,8 @@ class Run {
     log_->append(test.predicted, test.probability, test.true_probability);
     folder_.append_metrics(metrics);
 
-    RunProgress next{.epochs_done = metrics.epoch,
+    RunProgress next{.loss_scale = progress_.loss_scale,
+                     .epochs_done = metrics.epoch,
                      .best_epoch = progress_.best_epoch,
                      .best_accuracy = progress_.best_accuracy,
                      .best_loss = progress_.best_loss};
@@ -489,6 +533,7 @@ class Run {
   RunFolder folder_;
   RunConfig config_;
   TrainOptions options_;
+  Compute compute_;
   ComputeThreads compute_threads_;
   kernels::FlushDenormals flush_denormals_;  // made after the threads that it is for
   std::optional<RunLock> lock_;
@@ -499,8 +544,8 @@ class Run {
   std::optional<LoadedModel> pretrained_;
   std::unique_ptr<Module> model_;
   ModelCard card_;
-  std::vector<NamedVariable> parameters_;
   std::unique_ptr<Optimizer> optimizer_;
+  std::unique_ptr<TrainStep> step_;
   Schedule schedule_;
   std::unique_ptr<Loader> train_, validation_, test_;
   std::optional<PredictionLog> log_;

@@ -139,21 +139,51 @@ Statistics statistics(const float* x, const BatchNormShape& o, const Layout& lay
   return total;
 }
 
-// y = (x - mean) * scale + beta, per channel.
+// y = (x - mean) * scale + beta, per channel. After every eight rows, which begin at a whole byte
+// of a mask, `then(begin, end)` may go on with their elements of y while they are in the cache.
+template <class Then>
 void normalise(const float* x, const float* mean, const float* scale, const float* beta, float* y,
-               const Layout& layout) {
+               const Layout& layout, Then&& then) {
   const std::vector<float> means = repeat(layout, mean), scales = repeat(layout, scale),
                            betas = repeat(layout, beta);
   const float *m = means.data(), *a = scales.data(), *b = betas.data();
+  const int64_t eights = (layout.rows + 7) / 8;
   parallel_tasks(layout.chunks, layout.worthwhile(), [&](int64_t chunk) {
-    for (int64_t row = layout.chunk_begin(chunk); row < layout.chunk_begin(chunk + 1); ++row) {
-      const float* from = x + row * layout.columns;
-      float* to = y + row * layout.columns;
-      const int64_t width = layout.width(row);
+    for (int64_t eight = eights * chunk / layout.chunks;
+         eight < eights * (chunk + 1) / layout.chunks; ++eight) {
+      const int64_t begin = eight * 8, end = std::min(begin + 8, layout.rows);
+      for (int64_t row = begin; row < end; ++row) {
+        const float* from = x + row * layout.columns;
+        float* to = y + row * layout.columns;
+        const int64_t width = layout.width(row);
 #pragma omp simd
-      for (int64_t i = 0; i < width; ++i) to[i] = (from[i] - m[i]) * a[i] + b[i];
+        for (int64_t i = 0; i < width; ++i) to[i] = (from[i] - m[i]) * a[i] + b[i];
+      }
+      then(begin * layout.columns, std::min(end * layout.columns, layout.elements));
     }
   });
+}
+void normalise(const float* x, const float* mean, const float* scale, const float* beta, float* y,
+               const Layout& layout) {
+  normalise(x, mean, scale, beta, y, layout, [](int64_t, int64_t) {});
+}
+
+// y = relu(y + z) over elements [begin, end), and the mask's bits for them. begin is a multiple of
+// eight; z and mask may be null.
+void add_relu(const float* z, float* y, uint8_t* mask, int64_t begin, int64_t end) {
+  if (z != nullptr) {
+#pragma omp simd
+    for (int64_t i = begin; i < end; ++i) y[i] += z[i];
+  }
+#pragma omp simd
+  for (int64_t i = begin; i < end; ++i) y[i] = y[i] <= 0 ? 0.0f : y[i];  // a NaN passes
+  if (mask == nullptr) return;
+  for (int64_t i = begin; i < end; i += 8) {
+    uint32_t bits = 0;
+    const int64_t count = std::min<int64_t>(8, end - i);
+    for (int64_t k = 0; k < count; ++k) bits |= static_cast<uint32_t>(y[i + k] != 0) << k;
+    mask[i / 8] = static_cast<uint8_t>(bits);
+  }
 }
 
 // sum dy and sum dy * (x - mean) over the rows, (2, channels).
@@ -204,11 +234,11 @@ std::vector<float> product(const float* a, const float* b, int64_t count) {
   return result;
 }
 
-}  // namespace
-
-void batch_norm_forward(Cpu, const float* x, const float* gamma, const float* beta, float* y,
-                        float* mean, float* inv_std, float* running_mean, float* running_var,
-                        double momentum, const BatchNormShape& o) {
+// The training form; `then` as in `normalise`.
+template <class Then>
+void forward(const float* x, const float* gamma, const float* beta, float* y, float* mean,
+             float* inv_std, float* running_mean, float* running_var, double momentum,
+             const BatchNormShape& o, Then&& then) {
   if (o.rows == 0 || o.channels == 0) return;
   const Layout layout(o);
   const Statistics batch = statistics(x, o, layout);
@@ -226,7 +256,24 @@ void batch_norm_forward(Cpu, const float* x, const float* gamma, const float* be
     const double lost = batch.mean[c] - static_cast<double>(mean[c]);
     shift[c] = static_cast<float>(beta[c] - lost * gamma[c] * inv_std[c]);
   }
-  normalise(x, mean, product(gamma, inv_std, o.channels).data(), shift.data(), y, layout);
+  normalise(x, mean, product(gamma, inv_std, o.channels).data(), shift.data(), y, layout, then);
+}
+
+}  // namespace
+
+void batch_norm_forward(Cpu, const float* x, const float* gamma, const float* beta, float* y,
+                        float* mean, float* inv_std, float* running_mean, float* running_var,
+                        double momentum, const BatchNormShape& o) {
+  forward(x, gamma, beta, y, mean, inv_std, running_mean, running_var, momentum, o,
+          [](int64_t, int64_t) {});
+}
+
+void batch_norm_add_relu_forward(Cpu, const float* x, const float* z, const float* gamma,
+                                 const float* beta, float* y, uint8_t* mask, float* mean,
+                                 float* inv_std, float* running_mean, float* running_var,
+                                 double momentum, const BatchNormShape& o) {
+  forward(x, gamma, beta, y, mean, inv_std, running_mean, running_var, momentum, o,
+          [&](int64_t begin, int64_t end) { add_relu(z, y, mask, begin, end); });
 }
 
 void batch_norm_backward(Cpu, const float* dy, const float* x, const float* gamma,
@@ -263,6 +310,24 @@ void batch_norm_backward(Cpu, const float* dy, const float* x, const float* gamm
   });
 }
 
+void batch_norm_add_relu_backward(Cpu, const float* dy, const uint8_t* mask, const float* x,
+                                  const float* gamma, const float* mean, const float* inv_std,
+                                  float* dx, float* dz, float* dgamma, float* dbeta,
+                                  const BatchNormShape& o) {
+  const int64_t count = o.rows * o.channels;
+  std::vector<float> own(dz == nullptr ? static_cast<size_t>(count) : 0);
+  float* d = dz != nullptr ? dz : own.data();
+  parallel_ranges(count, kSmall, [&](int64_t begin, int64_t end) {
+    for (int64_t i = begin; i < end; i += 8) {
+      const uint32_t bits = mask[i / 8];
+      const int64_t stop = std::min<int64_t>(8, end - i);
+      for (int64_t k = 0; k < stop; ++k) d[i + k] = (bits >> k & 1) != 0 ? dy[i + k] : 0.0f;
+    }
+  });
+  if (dx == nullptr && dgamma == nullptr && dbeta == nullptr) return;
+  batch_norm_backward(Cpu{}, d, x, gamma, mean, inv_std, dx, dgamma, dbeta, o);
+}
+
 void batch_norm_inference(Cpu, const float* x, const float* gamma, const float* beta,
                           const float* running_mean, const float* running_var, float* y,
                           const BatchNormShape& o) {
@@ -285,6 +350,20 @@ void batch_norm_inference_backward(Cpu, const float* dy, const float* x, const f
   const std::vector<float> zeros(static_cast<size_t>(o.channels), 0.0f);
   normalise(dy, zeros.data(), product(gamma, inv_std.data(), o.channels).data(), zeros.data(), dx,
             layout);
+}
+
+void fold_batch_norm(Cpu, const float* w, const float* gamma, const float* beta,
+                     const float* running_mean, const float* running_var, float* folded,
+                     float* bias, int64_t per_filter, const BatchNormShape& o) {
+  const std::vector<float> inv_std = running_inv_std(running_var, o);
+  for (int64_t k = 0; k < o.channels; ++k) {
+    const float s = gamma[k] * inv_std[k];
+    const float* from = w + k * per_filter;
+    float* to = folded + k * per_filter;
+#pragma omp simd
+    for (int64_t i = 0; i < per_filter; ++i) to[i] = s * from[i];
+    bias[k] = beta[k] - s * running_mean[k];
+  }
 }
 
 }  // namespace glassnet::kernels

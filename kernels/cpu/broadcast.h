@@ -1,33 +1,10 @@
 // Walking over two operands of a broadcast operation row by row.
 #pragma once
 
+#include "kernels/broadcast.h"
 #include "kernels/cpu/parallel.h"
-#include "kernels/elementwise.h"
 
 namespace glassnet::kernels {
-
-// The same broadcast with as few axes as possible: extents of 1 are dropped, and neighbours along
-// which both operands advance evenly become one axis. The last axis is the longest run.
-inline BroadcastShape collapse(const BroadcastShape& shape) {
-  BroadcastShape out;
-  for (size_t i = 0; i < shape.dims.size(); ++i) {
-    const int64_t d = shape.dims[i], a = shape.stride_a[i], b = shape.stride_b[i];
-    if (d == 1) continue;
-    const bool joins =
-        !out.dims.empty() && out.stride_a.back() == a * d && out.stride_b.back() == b * d;
-    if (joins) {
-      out.dims.back() *= d;
-      out.stride_a.back() = a;
-      out.stride_b.back() = b;
-    } else {
-      out.dims.push_back(d);
-      out.stride_a.push_back(a);
-      out.stride_b.push_back(b);
-    }
-  }
-  if (out.dims.empty()) out = {{1}, {0}, {0}};
-  return out;
-}
 
 // Calls f(result offset, a offset, b offset, length) for pieces of rows of a collapsed shape, in
 // parallel. Within a piece the result advances by 1 and the operands by their last strides.

@@ -1,13 +1,11 @@
 #include "kernels/cpu/im2col.h"
 
-#include <dnnl.h>
-
+#include <algorithm>
 #include <cstring>
-#include <vector>
 
+#include "kernels/cpu/gemm.h"
 #include "kernels/cpu/parallel.h"
 #include "kernels/cpu/scratch.h"
-#include "kernels/error.h"
 #include "kernels/matmul.h"
 
 namespace glassnet::kernels::im2col {
@@ -18,15 +16,6 @@ struct PartialScratch {};
 
 constexpr int64_t kColumnElements = 1 << 17;  // 512 KiB: a quarter of a second-level cache
 constexpr int64_t kMaxPartials = 16;
-
-// c (m, n) [+]= op(a) * op(b), rows `lda`, `ldb`, `ldc` apart. Inside a parallel region it uses one
-// thread.
-void gemm(bool transpose_a, bool transpose_b, int64_t m, int64_t n, int64_t k, const float* a,
-          int64_t lda, const float* b, int64_t ldb, bool accumulate, float* c, int64_t ldc) {
-  const dnnl_status_t status = dnnl_sgemm(transpose_a ? 'T' : 'N', transpose_b ? 'T' : 'N', m, n, k,
-                                          1.0f, a, lda, b, ldb, accumulate ? 1.0f : 0.0f, c, ldc);
-  require(status == dnnl_success, [] { return "[conv2d] oneDNN could not multiply"; });
-}
 
 // How a convolution is cut up: bands of output rows of one image, a group at a time.
 struct Geometry {

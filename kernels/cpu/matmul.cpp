@@ -1,12 +1,10 @@
-// Matrix product on the CPU: oneDNN's sgemm, which is row-major.
+// Matrix product on the CPU.
 #include "kernels/matmul.h"
-
-#include <dnnl.h>
 
 #include <algorithm>
 
+#include "kernels/cpu/gemm.h"
 #include "kernels/cpu/parallel.h"
-#include "kernels/error.h"
 
 namespace glassnet::kernels {
 
@@ -25,11 +23,8 @@ void matmul(Cpu, const float* a, const float* b, const float* bias, float* c,
     });
   }
   if (o.k == 0) return;
-  const dnnl_status_t status =
-      dnnl_sgemm(o.transpose_a ? 'T' : 'N', o.transpose_b ? 'T' : 'N', o.m, o.n, o.k, 1.0f, a,
-                 o.transpose_a ? o.m : o.k, b, o.transpose_b ? o.k : o.n,
-                 bias != nullptr ? 1.0f : 0.0f, c, o.n);
-  require(status == dnnl_success, [] { return "[matmul] oneDNN could not multiply"; });
+  gemm(o.transpose_a, o.transpose_b, o.m, o.n, o.k, a, o.transpose_a ? o.m : o.k, b,
+       o.transpose_b ? o.k : o.n, bias != nullptr, c, o.n);
 }
 
 }  // namespace glassnet::kernels

@@ -12,7 +12,7 @@
 namespace glassnet::kernels {
 
 // CONVENTION: at most one user per thread at a time; a second `get` ends the first one's claim.
-class Scratch {
+class ThreadScratch {
  public:
   // At least `bytes` of uninitialised memory, aligned to 64 bytes; valid until the next call.
   void* get(size_t bytes) {
@@ -40,8 +40,8 @@ class Scratch {
 
 // This thread's buffer for one kind of use.
 template <class Purpose>
-Scratch& thread_scratch() {
-  thread_local Scratch scratch;
+ThreadScratch& thread_scratch() {
+  thread_local ThreadScratch scratch;
   return scratch;
 }
 

@@ -4,6 +4,7 @@
 
 #include <algorithm>
 #include <cmath>
+#include <vector>
 
 #include "kernels/batch_norm.h"
 
@@ -100,6 +101,48 @@ void batch_norm_inference_backward(const T* dy, const T* x, const T* gamma, cons
     }
     if (dgamma != nullptr) dgamma[c] = static_cast<T>(product);
     if (dbeta != nullptr) dbeta[c] = static_cast<T>(sum);
+  }
+}
+
+//   y = relu(gamma * (x - mean) * inv_std + beta + z)    mask = y was let through
+template <class T>
+void batch_norm_add_relu_forward(const T* x, const T* z, const T* gamma, const T* beta, T* y,
+                                 uint8_t* mask, T* mean, T* inv_std, T* running_mean,
+                                 T* running_var, double momentum, const BatchNormShape& o) {
+  batch_norm_forward(x, gamma, beta, y, mean, inv_std, running_mean, running_var, momentum, o);
+  if (mask != nullptr) std::fill(mask, mask + mask_bytes(o), uint8_t{0});
+  for (int64_t i = 0; i < o.rows * o.channels; ++i) {
+    if (z != nullptr) y[i] += z[i];
+    const bool passes = !(y[i] <= 0);  // a NaN passes
+    if (!passes) y[i] = 0;
+    if (passes && mask != nullptr) mask[i / 8] |= static_cast<uint8_t>(1 << i % 8);
+  }
+}
+
+//   d = mask ? dy : 0    dz = d    dx, dgamma, dbeta of batch_norm_backward for d
+template <class T>
+void batch_norm_add_relu_backward(const T* dy, const uint8_t* mask, const T* x, const T* gamma,
+                                  const T* mean, const T* inv_std, T* dx, T* dz, T* dgamma,
+                                  T* dbeta, const BatchNormShape& o) {
+  std::vector<T> d(static_cast<size_t>(o.rows * o.channels));
+  for (int64_t i = 0; i < o.rows * o.channels; ++i) {
+    d[i] = (mask[i / 8] >> i % 8 & 1) != 0 ? dy[i] : T(0);
+  }
+  if (dz != nullptr) std::copy(d.begin(), d.end(), dz);
+  batch_norm_backward(d.data(), x, gamma, mean, inv_std, dx, dgamma, dbeta, o);
+}
+
+//   folded = s * w    bias = beta - s * running_mean    s = gamma / sqrt(running_var + eps)
+template <class T>
+void fold_batch_norm(const T* w, const T* gamma, const T* beta, const T* running_mean,
+                     const T* running_var, T* folded, T* bias, int64_t per_filter,
+                     const BatchNormShape& o) {
+  for (int64_t k = 0; k < o.channels; ++k) {
+    const double s = gamma[k] / std::sqrt(running_var[k] + o.eps);
+    for (int64_t i = k * per_filter; i < (k + 1) * per_filter; ++i) {
+      folded[i] = static_cast<T>(s * w[i]);
+    }
+    bias[k] = static_cast<T>(beta[k] - s * running_mean[k]);
   }
 }
 

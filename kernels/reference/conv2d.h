@@ -3,6 +3,7 @@
 #pragma once
 
 #include "kernels/conv2d.h"
+#include "kernels/elementwise.h"
 
 namespace glassnet::kernels::reference {
 
@@ -101,6 +102,17 @@ void conv2d_backward_weight(const T* dy, const T* x, T* dw, T* dbias, const Conv
     double sum = 0;
     for (int64_t i = 0; i < o.n * out_h * out_w; ++i) sum += static_cast<double>(dy[i * o.k + k]);
     dbias[k] = static_cast<T>(sum);
+  }
+}
+
+//   y = act(conv(x, w) + bias + z)
+template <class T>
+void conv2d_bias_add_relu(const T* x, const T* w, const T* bias, const T* z, T* y, bool relu,
+                          const Conv2dShape& o) {
+  conv2d_forward(x, w, bias, y, o);
+  for (int64_t i = 0; i < o.n * o.out_h() * o.out_w() * o.k; ++i) {
+    if (z != nullptr) y[i] += z[i];
+    if (relu) y[i] = Relu{}.value(y[i]);
   }
 }
 

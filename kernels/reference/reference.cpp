@@ -21,6 +21,10 @@ void conv2d_backward_weight(Cpu, const double* dy, const double* x, double* dw, 
                             const Conv2dShape& shape) {
   reference::conv2d_backward_weight(dy, x, dw, dbias, shape);
 }
+void conv2d_bias_add_relu(Cpu, const double* x, const double* w, const double* bias,
+                          const double* z, double* y, bool relu, const Conv2dShape& shape) {
+  reference::conv2d_bias_add_relu(x, w, bias, z, y, relu, shape);
+}
 
 void matmul(Cpu, const double* a, const double* b, const double* bias, double* c,
             const MatmulShape& shape) {
@@ -49,6 +53,26 @@ void batch_norm_inference_backward(Cpu, const double* dy, const double* x, const
                                    const BatchNormShape& shape) {
   reference::batch_norm_inference_backward(dy, x, gamma, running_mean, running_var, dx, dgamma,
                                            dbeta, shape);
+}
+void batch_norm_add_relu_forward(Cpu, const double* x, const double* z, const double* gamma,
+                                 const double* beta, double* y, uint8_t* mask, double* mean,
+                                 double* inv_std, double* running_mean, double* running_var,
+                                 double momentum, const BatchNormShape& shape) {
+  reference::batch_norm_add_relu_forward(x, z, gamma, beta, y, mask, mean, inv_std, running_mean,
+                                         running_var, momentum, shape);
+}
+void batch_norm_add_relu_backward(Cpu, const double* dy, const uint8_t* mask, const double* x,
+                                  const double* gamma, const double* mean, const double* inv_std,
+                                  double* dx, double* dz, double* dgamma, double* dbeta,
+                                  const BatchNormShape& shape) {
+  reference::batch_norm_add_relu_backward(dy, mask, x, gamma, mean, inv_std, dx, dz, dgamma, dbeta,
+                                          shape);
+}
+void fold_batch_norm(Cpu, const double* w, const double* gamma, const double* beta,
+                     const double* running_mean, const double* running_var, double* folded,
+                     double* bias, int64_t per_filter, const BatchNormShape& shape) {
+  reference::fold_batch_norm(w, gamma, beta, running_mean, running_var, folded, bias, per_filter,
+                             shape);
 }
 
 void max_pool2d_forward(Cpu, const double* x, double* y, uint8_t* index, const Pool2dShape& shape) {

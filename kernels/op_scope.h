@@ -1,0 +1,28 @@
+// Which op this thread is at work for, so that an error on a device can say so.
+#pragma once
+
+#include <utility>
+
+namespace glassnet {
+
+namespace op_scope_detail {
+inline thread_local const char* current = nullptr;
+}
+
+// The innermost scope's op ("conv2d"); null outside of any.
+inline const char* current_op() {
+  return op_scope_detail::current;
+}
+
+class OpScope {
+ public:
+  explicit OpScope(const char* op) : before_(std::exchange(op_scope_detail::current, op)) {}
+  ~OpScope() { op_scope_detail::current = before_; }
+  OpScope(const OpScope&) = delete;
+  OpScope& operator=(const OpScope&) = delete;
+
+ private:
+  const char* before_;
+};
+
+}  // namespace glassnet

@@ -1,0 +1,34 @@
+#include "nn/graphed.h"
+
+#include <algorithm>
+
+namespace glassnet {
+
+bool any_hooked(Module& model) {
+  const auto modules = model.named_modules();
+  return std::any_of(modules.begin(), modules.end(),
+                     [](const auto& entry) { return entry.second->hooked(); });
+}
+
+Tensor GraphedForward::run(const Tensor& x) {
+  const NoGrad no_grad;
+  return model_(Variable(x)).value();
+}
+
+Tensor GraphedForward::operator()(const Tensor& x) {
+  if (x.device().type == DeviceType::kCpu || any_hooked(model_)) return run(x);
+  auto& entry = recorded_[{x.shape().dims(), x.dtype()}];
+  if (!entry) entry = std::make_unique<Recorded>();
+  // What the first call sets up (plans, workspaces) must not happen while recording.
+  if (entry->calls++ == 0) return run(x);
+  if (!entry->graph.recorded()) {
+    entry->x = x.clone();
+    entry->graph.record(x.device(), [&] { entry->y = run(entry->x); });
+  } else {
+    entry->x.copy_from(x);
+  }
+  entry->graph.replay();
+  return entry->y.clone();  // the next replay writes over it
+}
+
+}  // namespace glassnet
