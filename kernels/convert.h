@@ -47,14 +47,14 @@ GLASSNET_HOST_DEVICE inline float widen(float16 x) {
   return to_float(x);
 }
 template <class T>
-GLASSNET_HOST_DEVICE T widen(T x) {
+GLASSNET_HOST_DEVICE inline T widen(T x) {
   return x;
 }
 
 }  // namespace convert_detail
 
 template <class To, class From>
-GLASSNET_HOST_DEVICE To convert(From x) {
+GLASSNET_HOST_DEVICE inline To convert(From x) {
   const auto value = convert_detail::widen(x);
   using Value = std::remove_cv_t<decltype(value)>;
   if constexpr (std::is_same_v<To, bfloat16> || std::is_same_v<To, float16>) {

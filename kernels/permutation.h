@@ -14,7 +14,7 @@ struct PermutedAxis {
 // As few axes as possible: extents of 1 are dropped and neighbours that x holds in the same order
 // become one.
 inline std::vector<PermutedAxis> permuted_axes(const std::vector<int64_t>& dims,
-                                const std::vector<int64_t>& axes) {
+                                               const std::vector<int64_t>& axes) {
   std::vector<int64_t> steps(dims.size(), 1);
   for (size_t i = dims.size(); i-- > 1;) steps[i - 1] = steps[i] * dims[i];
   std::vector<PermutedAxis> result;

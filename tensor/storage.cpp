@@ -13,6 +13,7 @@
 
 #if defined(GLASSNET_CUDA)
 #include "kernels/cuda/allocator.h"
+#include "kernels/cuda/runtime.h"
 #endif
 
 namespace glassnet {
@@ -147,6 +148,14 @@ Storage::~Storage() {
   }
 #endif
   cpu_allocator().free(data_, capacity_);
+}
+
+size_t free_memory(Device device) {
+#if defined(GLASSNET_CUDA)
+  if (device.type == DeviceType::kCuda) return kernels::cuda_memory(device.index).free_bytes;
+#endif
+  (void)device;
+  return 0;
 }
 
 MemoryStats memory_stats(Device device) {

@@ -42,6 +42,8 @@ struct MemoryStats {
   size_t live_blocks = 0;           // those that tensors hold
   uint64_t system_allocations = 0;  // requests that reached the operating system or driver
 };
+// What a CUDA device has left, for all who use it; 0 for the CPU, which is not asked.
+size_t free_memory(Device device);
 MemoryStats memory_stats(Device device = {});
 void reset_peak_memory(Device device = {});
 // Gives every cached block back.

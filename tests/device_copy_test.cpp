@@ -53,14 +53,16 @@ std::vector<double> awkward_numbers() {
   constexpr double kNan = std::numeric_limits<double>::quiet_NaN();
   constexpr double kInfinity = std::numeric_limits<double>::infinity();
   const std::vector<double> some = {
-      0,          1,          0.5,       0.9,       1.9,       3,         254.99,     255.5,
-      256,        300,        65504,     65519,     65520,     65536,     1e30,       3.4e38,
-      3.5e38,     1e300,      0x1p62,    0x1p63,    0x1p64,    0x1p-149,  0x1p-150,   0x1.8p-149,
-      0x1p-140,   0x1p-133,   0x1p-134,  0x1.8p-133, 0x1p-14,  0x1p-24,   0x1.8p-24,  0x1p-25,
-      0x1.01p-25, 0x1p-1074,  1 + 0x1p-7, 1 + 0x1p-8, 1 + 0x1p-10, 1 + 0x1p-11, kInfinity, kNan};
+      0,          1,           0.5,         0.9,       1.9,        3,         254.99,
+      255.5,      256,         300,         65504,     65519,      65520,     65536,
+      1e30,       3.4e38,      3.5e38,      1e300,     0x1p62,     0x1p63,    0x1p64,
+      0x1p-149,   0x1p-150,    0x1.8p-149,  0x1p-140,  0x1p-133,   0x1p-134,  0x1.8p-133,
+      0x1p-14,    0x1p-24,     0x1.8p-24,   0x1p-25,   0x1.01p-25, 0x1p-1074, 1 + 0x1p-7,
+      1 + 0x1p-8, 1 + 0x1p-10, 1 + 0x1p-11, kInfinity, kNan};
   std::vector<double> all;
   for (const double value : some) {
-    const double above = std::nextafter(value, kInfinity), below = std::nextafter(value, -kInfinity);
+    const double above = std::nextafter(value, kInfinity),
+                 below = std::nextafter(value, -kInfinity);
     for (const double x : {value, above, below}) {
       all.push_back(x);
       all.push_back(-x);

@@ -143,8 +143,7 @@ class DeviceBinary : public DeviceTypedTest<T> {
     const int64_t count = shape.numel();
     const auto n = static_cast<size_t>(count);
     const std::vector<T> a = numbers<T>(product(operands.a), 1),
-                         b = numbers<T>(product(operands.b), 2, 0.5F, 2),
-                         dy = numbers<T>(count, 3);
+                         b = numbers<T>(product(operands.b), 2, 0.5F, 2), dy = numbers<T>(count, 3);
     std::vector<double> y_expected, da_expected, db_expected;
     for (int64_t i = 0; i < count; ++i) {
       const float at_a = to_float(a[static_cast<size_t>(place(i, shape.dims, shape.stride_a))]);
@@ -203,8 +202,8 @@ TYPED_TEST(DeviceBinary, RefusesMoreThanEightAxes) {
   using T = TypeParam;
   const std::vector<int64_t> a = {2, 1, 2, 1, 2, 1, 2, 1, 2}, b = {1, 2, 1, 2, 1, 2, 1, 2, 1};
   const Placed<T> x(size_t{32}, 0), y(size_t{512}, 0);
-  EXPECT_THROW(
-      kernels::binary(cuda(), kernels::Add{}, x.get(), x.get(), y.get(), broadcast(a, b)), Error);
+  EXPECT_THROW(kernels::binary(cuda(), kernels::Add{}, x.get(), x.get(), y.get(), broadcast(a, b)),
+               Error);
 }
 #endif
 

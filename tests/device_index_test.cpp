@@ -13,7 +13,7 @@ namespace {
 
 #if defined(GLASSNET_CUDA)
 
-const std::vector<kernels::RowsShape> kShapes = {{1, 1},  {3, 2},   {5, 31},  {4, 32},  {130, 3},
+const std::vector<kernels::RowsShape> kShapes = {{1, 1},  {3, 2},   {5, 31},   {4, 32}, {130, 3},
                                                  {2, 33}, {7, 100}, {3, 1000}, {0, 4}};
 
 template <class T>
@@ -31,7 +31,8 @@ class DeviceIndex : public DeviceTypedTest<T> {
     EXPECT_EQ(index.host(), where);
     const std::vector<float> found = widened(value.host());
     for (size_t row = 0; row < rows; ++row) {
-      EXPECT_TRUE(found[row] == largest[row] || (std::isnan(found[row]) && std::isnan(largest[row])))
+      EXPECT_TRUE(found[row] == largest[row] ||
+                  (std::isnan(found[row]) && std::isnan(largest[row])))
           << found[row] << " for " << largest[row];
     }
     kernels::max_last(cuda(), from.get(), static_cast<T*>(nullptr), index_alone.get(), shape);

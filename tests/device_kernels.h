@@ -1,5 +1,5 @@
-// What tests of single kernels on the CUDA device share: arrays that start off the sixteen-byte grid,
-// with guards around them, and comparisons in each of the three types.
+// What tests of single kernels on the CUDA device share: arrays that start off the sixteen-byte
+// grid, with guards around them, and comparisons in each of the three types.
 #pragma once
 
 #include <gtest/gtest.h>

@@ -110,8 +110,9 @@ TEST_F(DeviceLongSum, KeepsItsDigits) {
   const std::vector<float> x(kCount, 0.1F);
   const Placed<float> from(x, 0);
   const double expected = static_cast<double>(0.1F) * kCount;
-  for (const ReduceShape& shape : std::vector<ReduceShape>{
-           {{kCount}, {true}}, {{kCount / 4, 4}, {true, false}}, {{4, kCount / 4}, {false, true}}}) {
+  for (const ReduceShape& shape : std::vector<ReduceShape>{{{kCount}, {true}},
+                                                           {{kCount / 4, 4}, {true, false}},
+                                                           {{4, kCount / 4}, {false, true}}}) {
     const auto outputs = static_cast<size_t>(count_of(shape, true));
     const Placed<float> to(outputs, 0);
     kernels::sum(cuda(), from.get(), to.get(), 1, shape);

@@ -75,9 +75,9 @@ TYPED_TEST(Half, RoundsBetweenAllNeighboursAsEigenDoes) {
     const float high = to_float(TypeParam{static_cast<uint16_t>(bits + 1)});
     if (!std::isfinite(low) || std::isnan(high)) continue;
     // Beyond the largest number the tie is half a step further, not half of infinity.
-    const float step =
-        std::isfinite(high) ? high - low
-                            : low - to_float(TypeParam{static_cast<uint16_t>(bits - 1)});
+    const float step = std::isfinite(high)
+                           ? high - low
+                           : low - to_float(TypeParam{static_cast<uint16_t>(bits - 1)});
     const float tie = low + step / 2;
     for (const float x : {tie, std::nextafter(tie, kInfinity), std::nextafter(tie, -kInfinity)}) {
       expect_eigens_bits<TypeParam>(x);

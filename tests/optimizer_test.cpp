@@ -236,7 +236,8 @@ std::vector<NamedVariable> three_and_four(Device device, float loss_scale) {
 
 void expect_clipping_and_unscaling(Device device) {
   const std::vector<NamedVariable> parameters = three_and_four(device, 8);
-  const auto optimizer = make_sgd(parameters, {.momentum = 0, .nesterov = false, .weight_decay = 0});
+  const auto optimizer =
+      make_sgd(parameters, {.momentum = 0, .nesterov = false, .weight_decay = 0});
   const Tensor control =
       control_tensor({.learning_rate = 0.5F, .clip_norm = 2.5F, .loss_scale = 8}, device);
   gradient_control(parameters, control);
@@ -335,7 +336,7 @@ TEST(StepControl, ASkippedStepChangesNothing) {
 
 class DeviceOptimizer : public DeviceTest {
  protected:
-  // More than a table of the kernels holds; several chunks, odd counts, an empty one.
+  // More than a table of the kernels holds; several chunks, odd counts and places, an empty one.
   static std::vector<NamedVariable> parameters_on(Device device) {
     std::vector<NamedVariable> parameters;
     const auto add = [&](const Shape& shape) {
@@ -347,6 +348,9 @@ class DeviceOptimizer : public DeviceTest {
     add({4096});
     for (int64_t i = 0; i < 70; ++i) add({1 + i % 5});
     add({0});
+    // A slice, four bytes off the grid on which kernels move sixteen.
+    const Tensor whole = random_normal({102}, 1, 11, 99).to(device);
+    parameters.push_back({"slice", Variable(whole.slice(1, 102), true)});
     add({5, 3});
     return parameters;
   }
@@ -455,6 +459,17 @@ TEST_F(DeviceOptimizer, NormAndClippingAreTheCpus) {
     expect_near(there[i].variable.grad(), here[i].variable.grad(), here[i].name);
   }
 }
+
+#if defined(GLASSNET_CUDA)
+// Four bytes off the grid on which kernels move sixteen.
+TEST_F(DeviceOptimizer, NormOfGradientsAnywhere) {
+  const DeviceArray<float> g(std::vector<float>{1e30F, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 1e30F});
+  const DeviceArray<kernels::StepControl> control(std::vector<kernels::StepControl>(1));
+  kernels::gradient_control(kernels::current_cuda(0), {{.g = g.get() + 1, .count = 10}},
+                            control.get());
+  EXPECT_FLOAT_EQ(control.host()[0].gradient_norm, std::sqrt(385.0F));
+}
+#endif
 
 TEST_F(DeviceOptimizer, ClipsAndUnscales) {
   expect_clipping_and_unscaling(device_);

@@ -175,17 +175,18 @@ void copy_pretrained(const LoadedModel& trained, const fs::path& path, Module& m
   }
 }
 
-// A share of the cache in proportion to the images.
-size_t cache_share(const TrainOptions& options, const Samples& samples, size_t images) {
+// A share of `bytes` in proportion to the images.
+size_t share_of(int64_t bytes, const Samples& samples, size_t images) {
   const size_t all = samples.train.size() + samples.validation.size() + samples.test.size();
   const double share = static_cast<double>(images) / static_cast<double>(all);
-  return static_cast<size_t>(static_cast<double>(options.cache_bytes) * share);
+  return static_cast<size_t>(static_cast<double>(bytes) * share);
 }
 
 // Where a network computes, and in what.
 struct Compute {
   Device device;
   DType type = DType::kFloat32;
+  int64_t picture_bytes = 0;  // of a GPU's memory, for pictures that stay there
 };
 
 LoaderOptions loader_options(const RunConfig& config, const Compute& compute,
@@ -197,9 +198,10 @@ LoaderOptions loader_options(const RunConfig& config, const Compute& compute,
           .batch_size = options.batch_size,
           .seed = options.seed,
           .threads = options.loader_threads,
-          .cache_bytes = cache_share(options, samples, images),
+          .cache_bytes = share_of(options.cache_bytes, samples, images),
           .device = compute.device,
-          .dtype = compute.type};
+          .dtype = compute.type,
+          .device_bytes = share_of(compute.picture_bytes, samples, images)};
 }
 
 std::unique_ptr<Loader> training_loader(const RunConfig& config, const Compute& compute,
@@ -304,7 +306,8 @@ class Run {
     options_ = resolved(options_, image_size.size);
     const Device device = choose_device(options_.device).device;
     const Precision precision = choose_precision(options_.precision, device);
-    compute_ = {device, precision.compute};
+    // A third of the GPU's free memory; networks take the most of the rest.
+    compute_ = {device, precision.compute, static_cast<int64_t>(free_memory(device) / 3)};
     if (!precision.note.empty()) data_.warnings.push_back(precision.note);
     options_.device = device.str();
     options_.precision = precision.name;

@@ -58,8 +58,8 @@ void adam_step(Cpu, const std::vector<ParameterUpdate>& parameters, const AdamRu
   if (control->skip != 0) return;
   for (const ParameterUpdate& parameter : parameters) {
     const auto t = static_cast<double>(++*parameter.steps);
-    const AdamElement element = adam_element(rule, control->learning_rate, parameter.decay,
-                                             control->gradient_scale, t);
+    const AdamElement element =
+        adam_element(rule, control->learning_rate, parameter.decay, control->gradient_scale, t);
     float* const w = parameter.w;
     float* const m = parameter.m;
     float* const v = parameter.v;

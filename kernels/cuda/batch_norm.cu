@@ -80,7 +80,7 @@ template <class Load, class Use>
 __device__ inline void for_each_row(const Tile& tile, Load load, Use use) {
   using Loaded = decltype(load(tile.row));
   constexpr int kFit = static_cast<int>(80 / sizeof(Loaded));
-  constexpr int kAtOnce = kFit < 1 ? 1 : (kFit > 4 ? 4 : kFit);
+  constexpr int kAtOnce = kFit < 1 ? 1 : (kFit > 3 ? 3 : kFit);
   for (int64_t first = tile.row; first < tile.end; first += kAtOnce * tile.step) {
     Loaded loaded[kAtOnce];
     for (int i = 0; i < kAtOnce; ++i) {

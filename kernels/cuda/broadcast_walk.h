@@ -1,5 +1,5 @@
-// Walking over a result into which two operands are broadcast, sixteen bytes at a time where that is
-// possible.
+// Walking over a result into which two operands are broadcast, sixteen bytes at a time where that
+// is possible.
 #pragma once
 
 #include "kernels/broadcast.h"
@@ -55,9 +55,8 @@ __device__ inline void load_operand(const T* from, int64_t stride, float (&to)[N
 
 inline BroadcastWalk walk_of(const BroadcastShape& shape, int width) {
   BroadcastWalk walk{.axes = static_cast<int>(shape.dims.size()), .width = width, .units = 1};
-  require(walk.axes <= kMostAxes, [] {
-    return std::string("[elementwise] expected at most eight axes");
-  });
+  require(walk.axes <= kMostAxes,
+          [] { return std::string("[elementwise] expected at most eight axes"); });
   for (int axis = 0; axis < walk.axes; ++axis) {
     walk.dims[axis] = shape.dims[axis] / (axis == walk.axes - 1 ? width : 1);
     walk.stride_a[axis] = shape.stride_a[axis];

@@ -177,16 +177,12 @@ namespace {
 // one of such elements, and returns their size.
 size_t merge_neighbours(std::vector<PermutedAxis>& order, size_t bytes, const void* x,
                         const void* y) {
-  const auto even = [&] {
-    const uintptr_t wide = 2 * bytes;
-    if (order.back().step != 1 || order.back().dim % 2 != 0) return false;
-    if (reinterpret_cast<uintptr_t>(x) % wide != 0 || reinterpret_cast<uintptr_t>(y) % wide != 0) {
-      return false;
-    }
-    return std::all_of(order.begin(), order.end() - 1,
-                       [](const PermutedAxis& axis) { return axis.step % 2 == 0; });
+  const auto come_in_pairs = [&] {
+    const uintptr_t places = reinterpret_cast<uintptr_t>(x) | reinterpret_cast<uintptr_t>(y);
+    return order.back().step == 1 && order.back().dim % 2 == 0 && places % (2 * bytes) == 0;
   };
-  while (bytes < 16 && even()) {
+  // An axis of step 1 is x's last, and its extent divides all other steps.
+  while (bytes < 16 && come_in_pairs()) {
     bytes *= 2;
     order.back().dim /= 2;
     for (size_t i = 0; i + 1 < order.size(); ++i) order[i].step /= 2;

@@ -1,6 +1,6 @@
 // Elementwise arithmetic on a GPU: the functors of kernels/elementwise.h, in float32 between loads
-// and stores of T. All of it is bound by memory, so that a thread moves sixteen bytes at a time where
-// elements lie side by side.
+// and stores of T. All of it is bound by memory, so that a thread moves sixteen bytes at a time
+// where elements lie side by side.
 #include "kernels/elementwise.h"
 
 #include "kernels/cuda/broadcast_walk.h"
@@ -13,8 +13,8 @@ namespace {
 constexpr unsigned kThreads = 256;
 constexpr int64_t kMostBlocks = 1 << 16;  // threads stride on beyond them
 
-// Calls f(first, numbers) for the elements of this thread, `numbers` being an array of floats as long
-// as what is to be moved at once: a vector for the first `vectors`, one element after them.
+// Calls f(first, numbers) for the elements of this thread, `numbers` being an array of floats as
+// long as what is to be moved at once: a vector for the first `vectors`, one element after them.
 template <class T, class F>
 __device__ inline void for_my_elements(int64_t count, int64_t vectors, F&& f) {
   constexpr int kWidth = kVecWidth<T>;
@@ -167,9 +167,9 @@ void binary_backward(Cuda device, F f, const T* a, const T* b, const T* dy, T* d
 GLASSNET_UNARY_FUNCTORS(GLASSNET_INSTANTIATE)
 #undef GLASSNET_INSTANTIATE_FOR
 
-#define GLASSNET_INSTANTIATE_FOR(F, T)                                                   \
-  template void binary(Cuda, F, const T*, const T*, T*, const BroadcastShape&);          \
-  template void binary_backward(Cuda, F, const T*, const T*, const T*, T*, T*,           \
+#define GLASSNET_INSTANTIATE_FOR(F, T)                                          \
+  template void binary(Cuda, F, const T*, const T*, T*, const BroadcastShape&); \
+  template void binary_backward(Cuda, F, const T*, const T*, const T*, T*, T*,  \
                                 const BroadcastShape&);
 GLASSNET_BINARY_FUNCTORS(GLASSNET_INSTANTIATE)
 #undef GLASSNET_INSTANTIATE_FOR

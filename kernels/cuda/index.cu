@@ -98,9 +98,9 @@ void count_equal(Cuda device, const int64_t* a, const int64_t* b, float* y, int6
   launch<count_equal_kernel>(device, {.grid = 1, .block = 256}, a, b, y, count);
 }
 
-#define GLASSNET_INSTANTIATE(T)                                                              \
-  template void max_last(Cuda, const T*, T*, int64_t*, const RowsShape&);                    \
-  template void select(Cuda, const T*, const int64_t*, T*, const RowsShape&);                \
+#define GLASSNET_INSTANTIATE(T)                                               \
+  template void max_last(Cuda, const T*, T*, int64_t*, const RowsShape&);     \
+  template void select(Cuda, const T*, const int64_t*, T*, const RowsShape&); \
   template void select_backward(Cuda, const T*, const int64_t*, T*, const RowsShape&);
 GLASSNET_INSTANTIATE(float)
 GLASSNET_INSTANTIATE(bfloat16)

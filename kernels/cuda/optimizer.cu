@@ -50,8 +50,10 @@ __device__ inline Chunk chunk_of_block(const Table& table) {
 // every pointer permits: f4(i) for those.
 template <class F4, class F>
 __device__ inline void for_chunk(const Chunk& chunk, bool vectors, F4 f4, F f) {
-  const int64_t whole = vectors ? chunk.begin + (chunk.end - chunk.begin) / kVec * kVec : chunk.begin;
-  for (int64_t i = chunk.begin + int64_t{threadIdx.x} * kVec; i < whole; i += kThreads * kVec) f4(i);
+  const int64_t whole =
+      vectors ? chunk.begin + (chunk.end - chunk.begin) / kVec * kVec : chunk.begin;
+  for (int64_t i = chunk.begin + int64_t{threadIdx.x} * kVec; i < whole; i += kThreads * kVec)
+    f4(i);
   for (int64_t i = whole + threadIdx.x; i < chunk.end; i += kThreads) f(i);
 }
 
@@ -121,10 +123,9 @@ __global__ void adam_kernel(Table table, AdamRule rule, const StepControl* contr
   // The powers in double, once for the block.
   GLASSNET_SHARED(AdamElement, shared, [1]);
   if (threadIdx.x == 0) {
-    const AdamElement element = adam_element(rule, static_cast<double>(control->learning_rate),
-                                             static_cast<double>(p.decay),
-                                             static_cast<double>(control->gradient_scale),
-                                             static_cast<double>(*p.steps));
+    const AdamElement element = adam_element(
+        rule, static_cast<double>(control->learning_rate), static_cast<double>(p.decay),
+        static_cast<double>(control->gradient_scale), static_cast<double>(*p.steps));
     shared[0] = element;
   }
   __syncthreads();
