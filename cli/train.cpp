@@ -212,6 +212,9 @@ void add_train(CLI::App& app, Action& action) {
   command->add_option("--precision", o.precision, "auto, fp32, bf16, fp16 (the last two need a GPU)")
       ->capture_default_str()
       ->group(machine);
+  command
+      ->add_flag("!--no-graph", o.graph, "run a GPU's steps op by op instead of from a recorded graph")
+      ->group(machine);
   command->add_option("--loader-threads", o.loader_threads, "that decode images")->group(machine);
   command
       ->add_option("--cache-bytes", o.cache_bytes, "of decoded images kept in memory (1GiB, 0, …)")

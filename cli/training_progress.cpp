@@ -27,8 +27,9 @@ void TrainingProgress::begin(const TrainPlan& plan) {
     held_back = fmt::format(", {} validation", plan.validation_images);
   fmt::print("{} classes, {} training{} and {} test images\n", plan.classes.size(),
              plan.train_images, held_back, plan.test_images);
-  fmt::print("{} with {} parameters at {} px ({}), computing on {}\n", plan.options.model,
-             plan.parameters, plan.options.image_size, plan.image_size_reason, plan.device);
+  fmt::print("{} with {} parameters at {} px ({}), computing on {} in {}\n", plan.options.model,
+             plan.parameters, plan.options.image_size, plan.image_size_reason, plan.device,
+             plan.options.precision);
   if (plan.epochs_done > 0 || plan.steps_done > 0) {
     fmt::print("going on after epoch {}{}\n", plan.epochs_done,
                plan.steps_done > 0 ? fmt::format(" and {} steps", plan.steps_done) : "");

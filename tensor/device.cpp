@@ -176,7 +176,7 @@ ChosenDevice choose_device(const std::string& name) {
   }
   if (!any && index < 0) {
     throw UsageError(
-        fmt::format("there is no device '{}'; say auto, cpu, cuda or cuda:0", name));
+        fmt::format("--device must be auto, cpu, cuda or cuda:0, got '{}'", name));
   }
   std::string why_not;
   if constexpr (!kSimulated) {

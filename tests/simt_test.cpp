@@ -722,6 +722,7 @@ TEST(KernelCoverage, TestsOnTheDeviceRunEveryKernel) {
        fs::directory_iterator(fs::path(GLASSNET_SOURCE_DIR) / "kernels" / "cuda")) {
     const fs::path path = file.path();
     if (path.extension() != ".cu" && path.extension() != ".h") continue;
+    if (path.filename() == "runtime.cu") continue;  // its empty kernel asks what a GPU has code for
     for (const std::string& kernel : kernels_in(text_of(path))) {
       ++count;
       EXPECT_TRUE(run.count(kernel) != 0)

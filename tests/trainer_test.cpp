@@ -13,6 +13,7 @@
 #include "models/weights.h"
 #include "tensor/file.h"
 #include "tests/data_support.h"
+#include "tests/device_support.h"
 #include "training/checkpoint.h"
 #include "training/prediction_log.h"
 
@@ -304,6 +305,63 @@ TEST_F(Trainer, AResumedRunEndsWithTheSameBits) {
     EXPECT_TRUE(train(resumed(o)).finished);
     expect_same_run(whole.out, o.out);
   }
+}
+
+// Whole runs on the CUDA device: the GPU, or the host executor.
+class DeviceTrainer : public Trainer {
+ protected:
+  void SetUp() override {
+    const std::string why = why_no_device();
+    if (!why.empty()) GTEST_SKIP() << why;
+    Trainer::SetUp();
+  }
+  TrainOptions device_options(const std::string& run, const std::string& precision) const {
+    TrainOptions o = options(run);
+    o.device = kSimulated ? "simt" : "cuda";
+    o.precision = precision;
+    o.deterministic = true;
+    return o;
+  }
+};
+
+TEST_F(DeviceTrainer, LearnsWhatTheCpuLearns) {
+  const TrainResult here = train(options("cpu")), there = train(device_options("device", "fp32"));
+  ASSERT_EQ(here.epochs.size(), there.epochs.size());
+  for (size_t i = 0; i < here.epochs.size(); ++i) {
+    EXPECT_NEAR(there.epochs[i].train_loss, here.epochs[i].train_loss, 1e-3);
+    EXPECT_NEAR(there.epochs[i].test_loss, here.epochs[i].test_loss, 1e-2);
+  }
+  EXPECT_GT(there.best_accuracy, 0.5);
+  const RunConfig config = load_config(RunFolder(runs_ / "device").config());
+  EXPECT_EQ(config.options.device, kSimulated ? "simt" : "cuda:0");
+  EXPECT_EQ(config.options.precision, "fp32");
+}
+
+TEST_F(DeviceTrainer, AResumedRunEndsWithTheSameBits) {
+  for (const std::string precision : {"fp32", "fp16"}) {
+    TrainOptions whole = device_options("whole-" + precision, precision);
+    whole.optimizer = precision == "fp32" ? "sgd" : "adamw";
+    ASSERT_TRUE(train(whole).finished);
+    TrainOptions o = whole;
+    o.out = runs_ / ("halting-" + precision);
+    int64_t step = 0;
+    TrainObserver observer;
+    observer.step = [&](const StepInfo& info) { step = (info.epoch - 1) * 4 + info.step; };
+    observer.stop_requested = [&] { return step == 6; };
+    EXPECT_FALSE(train(o, observer).finished);
+    step = 0;
+    EXPECT_TRUE(train(resumed(o), observer).finished);
+    expect_same_run(whole.out, o.out);
+  }
+}
+
+TEST_F(DeviceTrainer, ALossThatIsNoNumberStopsTheRun) {
+  TrainOptions o = device_options("spoilt", "fp32");
+  o.graph = false;  // this network does something else in its seventh step
+  o.factory = [](const std::string&, const ModelOptions& model) {
+    return std::make_unique<SpoiltNet>(model.classes, 6);
+  };
+  EXPECT_NE(error_of([&] { train(o); }).find("the loss is nan at step"), std::string::npos);
 }
 
 // An exception leaves on disk what a kill would: nothing is written on the way out.

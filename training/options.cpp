@@ -139,6 +139,7 @@ void for_each_fixed(F&& f) {
 // And for every one that does not.
 template <class F>
 void for_each_free(F&& f) {
+  f("graph", &TrainOptions::graph);
   f("threads", &TrainOptions::threads);
   f("loader_threads", &TrainOptions::loader_threads);
   f("cache_bytes", &TrainOptions::cache_bytes);
@@ -272,6 +273,7 @@ TrainOptions resumed_options(const TrainOptions& asked, const TrainOptions& run)
   result.given = asked.given;
   result.factory = asked.factory;
   if (!asked.data.empty()) result.data = fs::absolute(asked.data).lexically_normal();
+  result.graph = asked.graph;
   if (asked.threads != 0) result.threads = asked.threads;
   if (asked.loader_threads != 0) result.loader_threads = asked.loader_threads;
 
@@ -286,7 +288,9 @@ TrainOptions resumed_options(const TrainOptions& asked, const TrainOptions& run)
   for_each_fixed([&](const std::string& key, auto member) {
     const Json wanted = to_value(same_path.*member), own = to_value(run.*member);
     const bool named = asked.given.contains(key) || wanted != to_value(defaults.*member);
-    const bool open = wanted.is_null() || wanted == "auto" || (key == "image_size" && wanted == 0);
+    const bool open = wanted.is_null() || wanted == "auto" ||
+                      (key == "image_size" && wanted == 0) ||
+                      (key == "device" && wanted == "cuda" && own == "cuda:0");
     if (!named || open || wanted == own) return;
     const std::string what =
         fmt::format("{} {} differs from the run's {}", flag(key), shown(wanted), shown(own));

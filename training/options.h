@@ -60,6 +60,9 @@ struct TrainOptions {
   std::string precision = "auto";
   bool tf32 = false;           // float32 products of a GPU may be rounded to TF32
   bool deterministic = false;  // the same bits each time, on a GPU too
+  // Replay steps from a recorded graph where the device can; not for a network of one's own whose
+  // `forward` does something else from call to call.
+  bool graph = true;
   int threads = 0;                 // that compute; 0: all cores
   int loader_threads = 0;          // that decode; 0: the loader's choice
   // Of decoded images kept in memory, those of training and evaluation together.
@@ -69,7 +72,7 @@ struct TrainOptions {
   // the options it was started with: one that is named here, or is not the default, and differs
   // from the run's is a UsageError. `epochs` may change where the schedule does not depend on their
   // number (constant, step). What the numbers do not hang on may always change: data (the same
-  // images elsewhere), threads, loader_threads, cache_bytes; another number of computing threads
+  // images elsewhere), graph, threads, loader_threads, cache_bytes; another number of computing threads
   // may round sums differently in the last bit.
   std::set<std::string> given;
 

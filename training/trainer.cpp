@@ -242,6 +242,7 @@ class Run {
         compute_threads_(options_.threads) {
     data_ = read_data_set(options_.data);
     samples_ = split_samples(data_, options_);
+    choose_compute();
     if (asked.resume) {
       lock_.emplace(folder_.path());
       check_same_data();
@@ -300,10 +301,7 @@ class Run {
     });
   }
 
-  void configure() {
-    const ImageSize image_size = choose_image_size(data_, options_.image_size);
-    image_size_reason_ = image_size.reason;
-    options_ = resolved(options_, image_size.size);
+  void choose_compute() {
     const Device device = choose_device(options_.device).device;
     const Precision precision = choose_precision(options_.precision, device);
     // A third of the GPU's free memory; networks take the most of the rest.
@@ -313,6 +311,12 @@ class Run {
     options_.precision = precision.name;
     kernels::set_allow_tf32(options_.tf32);
     kernels::set_deterministic(options_.deterministic);
+  }
+
+  void configure() {
+    const ImageSize image_size = choose_image_size(data_, options_.image_size);
+    image_size_reason_ = image_size.reason;
+    options_ = resolved(options_, image_size.size);
     if (!options_.pretrained.empty()) {
       pretrained_ = load_model(options_.pretrained, {.model = options_.model});
       config_.normalization = {.mean = pretrained_->card.mean, .stddev = pretrained_->card.std};
@@ -360,7 +364,8 @@ class Run {
     step_ = std::make_unique<TrainStep>(*model_, *optimizer_,
                                         TrainStepOptions{.label_smoothing = options_.label_smoothing,
                                                          .clip_norm = options_.clip_norm,
-                                                         .compute = compute_.type});
+                                                         .compute = compute_.type,
+                                                         .graph = options_.graph});
     train_ = training_loader(config_, compute_, samples_);
     validation_ = evaluation_loader(config_, compute_, samples_, samples_.validation);
     test_ = evaluation_loader(config_, compute_, samples_, samples_.test);
