@@ -348,8 +348,8 @@ Variable batch_norm_add_relu(const Variable& x_, const Variable& z_, const Varia
                              const BatchNormOptions& options) {
   const Tensor x = x_.value(), z = value_or_none(z_);
   const Tensor gamma = gamma_.value(), beta = beta_.value();
-  const kernels::BatchNormShape shape = batch_norm_shape("batch_norm_add_relu", x, gamma, beta,
-                                                         running_mean, running_var, options);
+  const kernels::BatchNormShape shape =
+      batch_norm_shape("batch_norm_add_relu", x, gamma, beta, running_mean, running_var, options);
   if (z.defined()) require_like("batch_norm_add_relu", "z", z, x, x.shape());
   if (!options.training) {
     const Variable y = batch_norm(x_, gamma_, beta_, running_mean, running_var, options);
@@ -369,25 +369,24 @@ Variable batch_norm_add_relu(const Variable& x_, const Variable& z_, const Varia
                                          mean.data<S>(), inv_std.data<S>(), running_mean.data<S>(),
                                          running_var.data<S>(), options.momentum, shape);
   });
-  return record("batch_norm_add_relu", y, inputs,
-                [x, gamma, mean, inv_std, mask, shape](const Tensor& dy,
-                                                       const std::vector<bool>& needs) {
-                  Tensor dx, dz, dgamma, dbeta;
-                  if (needs[0]) dx = empty_like(x);
-                  if (needs[1]) dz = empty_like(x);
-                  if (needs[2]) dgamma = empty_like(gamma);
-                  if (needs[3]) dbeta = empty_like(gamma);
-                  on("batch_norm_add_relu", x, [&](auto device, auto zero) {
-                    using T = decltype(zero);
-                    using S = statistic_t<T>;
-                    kernels::batch_norm_add_relu_backward(
-                        device, dy.data<T>(), mask.data<uint8_t>(), x.data<T>(), gamma.data<S>(),
-                        mean.data<S>(), inv_std.data<S>(), data_or_null<T>(dx),
-                        data_or_null<T>(dz), data_or_null<S>(dgamma), data_or_null<S>(dbeta),
-                        shape);
-                  });
-                  return std::vector{dx, dz, dgamma, dbeta};
-                });
+  return record(
+      "batch_norm_add_relu", y, inputs,
+      [x, gamma, mean, inv_std, mask, shape](const Tensor& dy, const std::vector<bool>& needs) {
+        Tensor dx, dz, dgamma, dbeta;
+        if (needs[0]) dx = empty_like(x);
+        if (needs[1]) dz = empty_like(x);
+        if (needs[2]) dgamma = empty_like(gamma);
+        if (needs[3]) dbeta = empty_like(gamma);
+        on("batch_norm_add_relu", x, [&](auto device, auto zero) {
+          using T = decltype(zero);
+          using S = statistic_t<T>;
+          kernels::batch_norm_add_relu_backward(
+              device, dy.data<T>(), mask.data<uint8_t>(), x.data<T>(), gamma.data<S>(),
+              mean.data<S>(), inv_std.data<S>(), data_or_null<T>(dx), data_or_null<T>(dz),
+              data_or_null<S>(dgamma), data_or_null<S>(dbeta), shape);
+        });
+        return std::vector{dx, dz, dgamma, dbeta};
+      });
 }
 
 // --- pooling -------------------------------------------------------------------------------------
@@ -549,8 +548,8 @@ Variable cross_entropy(const Variable& logits, const Tensor& labels,
   if (will_record({logits})) unit_gradient = empty_like(x);
   on("cross_entropy", x, [&](auto device, auto zero) {
     using T = decltype(zero);
-    kernels::cross_entropy(device, x.data<T>(), labels.data<int64_t>(),
-                           loss.data<statistic_t<T>>(), data_or_null<T>(unit_gradient), shape);
+    kernels::cross_entropy(device, x.data<T>(), labels.data<int64_t>(), loss.data<statistic_t<T>>(),
+                           data_or_null<T>(unit_gradient), shape);
   });
   return record("cross_entropy", loss, {logits}, [unit_gradient](const Tensor& dy, const auto&) {
     return std::vector{mul(unit_gradient, dy.to(unit_gradient.dtype()))};
@@ -567,9 +566,10 @@ Variable reshape(const Variable& x, const Shape& shape) {
 
 Variable cast(const Variable& x, DType type) {
   if (x.value().dtype() == type) return x;
-  return record(
-      "cast", x.value().to(type), {x},
-      [from = x.value().dtype()](const Tensor& dy, const auto&) { return std::vector{dy.to(from)}; });
+  return record("cast", x.value().to(type), {x},
+                [from = x.value().dtype()](const Tensor& dy, const auto&) {
+                  return std::vector{dy.to(from)};
+                });
 }
 
 Variable select(const Variable& x_, const std::vector<int64_t>& index) {

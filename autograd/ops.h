@@ -1,6 +1,6 @@
 // The differentiable ops. Images are NHWC; every op takes float32 or float64 on the CPU, float32,
-// bfloat16 or float16 on a GPU, checks its arguments, and returns a new Variable. Broken expectations throw Error with the
-// op's name, what it expected and what came.
+// bfloat16 or float16 on a GPU, checks its arguments, and returns a new Variable. Broken
+// expectations throw Error with the op's name, what it expected and what came.
 #pragma once
 
 #include <cstdint>
@@ -28,8 +28,8 @@ Variable conv2d(const Variable& x, const Variable& weight, const Variable& bias 
                 const Conv2dOptions& options = {});
 
 // relu(conv2d(x, weight) + bias + z), or without the ReLU when not `rectified`: what a convolution
-// with folded batch norm is in inference, in one pass where the device has one. bias (K) in the type
-// of statistics (float32 beside 16-bit floats); z (N, P, Q, K) or undefined.
+// with folded batch norm is in inference, in one pass where the device has one. bias (K) in the
+// type of statistics (float32 beside 16-bit floats); z (N, P, Q, K) or undefined.
 Variable conv2d_bias_add_relu(const Variable& x, const Variable& weight, const Variable& bias,
                               const Variable& z = {}, const Conv2dOptions& options = {},
                               bool rectified = true);
@@ -50,8 +50,8 @@ struct BatchNormOptions {
 Variable batch_norm(const Variable& x, const Variable& gamma, const Variable& beta,
                     Tensor running_mean, Tensor running_var, const BatchNormOptions& options = {});
 
-// relu(batch_norm(x) + z), z (…, C) or undefined. In training one pass, which keeps a bit an element
-// for the ReLU instead of what came before it.
+// relu(batch_norm(x) + z), z (…, C) or undefined. In training one pass, which keeps a bit an
+// element for the ReLU instead of what came before it.
 Variable batch_norm_add_relu(const Variable& x, const Variable& z, const Variable& gamma,
                              const Variable& beta, Tensor running_mean, Tensor running_var,
                              const BatchNormOptions& options = {});
@@ -76,8 +76,8 @@ struct CrossEntropyOptions {
   double label_smoothing = 0;
   int64_t ignored_label = -100;
 };
-// logits (N, C), labels int64 (N) -> scalar in the type of statistics, the mean over rows whose label
-// is not ignored.
+// logits (N, C), labels int64 (N) -> scalar in the type of statistics, the mean over rows whose
+// label is not ignored.
 Variable cross_entropy(const Variable& logits, const Tensor& labels,
                        const CrossEntropyOptions& options = {});
 

@@ -209,11 +209,13 @@ void add_train(CLI::App& app, Action& action) {
   command->get_option("--threads")->group(machine);
   command->get_option("--tf32")->group(machine);
   command->get_option("--deterministic")->group(machine);
-  command->add_option("--precision", o.precision, "auto, fp32, bf16, fp16 (the last two need a GPU)")
+  command
+      ->add_option("--precision", o.precision, "auto, fp32, bf16, fp16 (the last two need a GPU)")
       ->capture_default_str()
       ->group(machine);
   command
-      ->add_flag("!--no-graph", o.graph, "run a GPU's steps op by op instead of from a recorded graph")
+      ->add_flag("!--no-graph", o.graph,
+                 "run a GPU's steps op by op instead of from a recorded graph")
       ->group(machine);
   command->add_option("--loader-threads", o.loader_threads, "that decode images")->group(machine);
   command

@@ -74,8 +74,8 @@ void batch_norm_inference_backward(Cuda, const T* dy, const T* x, const float* g
 //
 //   y = relu(gamma * (x - mean) * inv_std + beta + z)
 //
-// z (rows, channels) may be null. mask (mask_bytes) holds a bit per element, bit i % 8 of byte i / 8
-// set where the ReLU let element i through; it stands in for the value before the ReLU, which is
+// z (rows, channels) may be null. mask (mask_bytes) holds a bit per element, bit i % 8 of byte i /
+// 8 set where the ReLU let element i through; it stands in for the value before the ReLU, which is
 // not kept. It may be null when no gradient is wanted. All else as batch_norm_forward.
 inline int64_t mask_bytes(const BatchNormShape& shape) {
   return (shape.rows * shape.channels + 31) / 32 * 4;  // whole 32-bit words

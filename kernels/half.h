@@ -51,7 +51,8 @@ GLASSNET_HOST_DEVICE inline uint16_t float16_bits(float x) {
   return bits;
 #else
   const uint32_t all = bits_of(x), sign = all >> 16 & 0x8000, magnitude = all & 0x7fffffff;
-  if (magnitude > 0x7f800000) return static_cast<uint16_t>(sign | 0x7e00 | (magnitude >> 13 & 0x3ff));
+  if (magnitude > 0x7f800000)
+    return static_cast<uint16_t>(sign | 0x7e00 | (magnitude >> 13 & 0x3ff));
   if (magnitude >= 0x477ff000) return static_cast<uint16_t>(sign | 0x7c00);  // from 65520 on
   if (magnitude < 0x38800000) {  // below 2^-14: a multiple of 2^-24
     // Adding 0.5 leaves the multiple of 2^-24 in the last bits, rounded by the addition.

@@ -16,8 +16,8 @@ namespace glassnet::kernels {
 // CONVENTION: the first part is written before a step, the second by gradient_control.
 struct StepControl {
   float learning_rate = 0;
-  float clip_norm = 0;     // limit of the gradients' norm; 0: none
-  float loss_scale = 1;    // what the loss was multiplied with, and so the gradients
+  float clip_norm = 0;          // limit of the gradients' norm; 0: none
+  float loss_scale = 1;         // what the loss was multiplied with, and so the gradients
   int32_t growth_interval = 0;  // steps without overflow after which loss_scale doubles; 0: never
   int32_t good_steps = 0;       // since the last overflow or doubling
 

@@ -173,7 +173,8 @@ void Module::clear_grads() {
 void Module::to(DType type) {
   require(type == DType::kFloat32 || type == DType::kFloat64, [&] {
     return fmt::format(
-        "[module] expected weights in float32 or float64, got {}; a network computes in it when its "
+        "[module] expected weights in float32 or float64, got {}; a network computes in it when "
+        "its "
         "input is of that type",
         name_of(type));
   });

@@ -86,7 +86,8 @@ void add_cuda_devices(std::vector<DeviceInfo>& devices) {
     info.name = cuda.name;
     if (!kSimulated) {
       info.details = fmt::format(
-          "{:.1f} GiB, compute capability {}.{}, {} multiprocessors, driver {} for CUDA {}, runtime "
+          "{:.1f} GiB, compute capability {}.{}, {} multiprocessors, driver {} for CUDA {}, "
+          "runtime "
           "{}",
           static_cast<double>(cuda.memory_bytes) / (1 << 30), cuda.capability_major,
           cuda.capability_minor, cuda.multiprocessors, cuda.driver.empty() ? "?" : cuda.driver,
@@ -175,8 +176,7 @@ ChosenDevice choose_device(const std::string& name) {
     index = std::stoi(name.substr(5));
   }
   if (!any && index < 0) {
-    throw UsageError(
-        fmt::format("--device must be auto, cpu, cuda or cuda:0, got '{}'", name));
+    throw UsageError(fmt::format("--device must be auto, cpu, cuda or cuda:0, got '{}'", name));
   }
   std::string why_not;
   if constexpr (!kSimulated) {
@@ -194,11 +194,12 @@ ChosenDevice choose_device(const std::string& name) {
               : kHasCuda ? "there is no such GPU"
                          : "Glassnet was built without CUDA (cmake -DGLASSNET_CUDA=ON)";
     if (kSimulated || !kHasCuda) {
-      throw UsageError(fmt::format("--device {} cannot be used: {}; use --device cpu, or auto", name,
-                                   why_not));
+      throw UsageError(
+          fmt::format("--device {} cannot be used: {}; use --device cpu, or auto", name, why_not));
     }
   }
-  throw Error(fmt::format("--device {} cannot be used: {}; use --device cpu, or auto", name, why_not));
+  throw Error(
+      fmt::format("--device {} cannot be used: {}; use --device cpu, or auto", name, why_not));
 }
 
 }  // namespace glassnet

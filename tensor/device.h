@@ -41,8 +41,8 @@ decltype(auto) on(Device device, F&& f) {
 
 [[noreturn]] void refuse_dtype(const char* op, DType type, Device device);
 
-// Calls `f` with the device's tag and a zero of the element type, float or double on the CPU, float,
-// bfloat16 or float16 on a GPU:
+// Calls `f` with the device's tag and a zero of the element type, float or double on the CPU,
+// float, bfloat16 or float16 on a GPU:
 //   on("conv2d", x, [&](auto device, auto zero) { using T = decltype(zero); ... });
 // Throws for types that nothing computes in on that device.
 template <class TensorLike, class F>

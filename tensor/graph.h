@@ -11,9 +11,9 @@
 
 namespace glassnet {
 
-// CONVENTION: tensors made while recording take their memory from a pool of the graph's own, so that
-// nothing else touches what a replay touches. What the work reads from outside has to live as long
-// as the graph, and is read anew by each replay.
+// CONVENTION: tensors made while recording take their memory from a pool of the graph's own, so
+// that nothing else touches what a replay touches. What the work reads from outside has to live as
+// long as the graph, and is read anew by each replay.
 class Graph {
  public:
   Graph();

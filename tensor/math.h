@@ -30,7 +30,8 @@ Tensor mean(const Tensor& x, const std::vector<int>& axes = {}, bool keep_dims =
 Tensor max_last(const Tensor& x);
 Tensor argmax_last(const Tensor& x);  // int64; the first of equal ones, a NaN before all
 
-// How many elements two int64 tensors of one shape have in common, place by place: a float32 scalar.
+// How many elements two int64 tensors of one shape have in common, place by place: a float32
+// scalar.
 Tensor count_equal(const Tensor& a, const Tensor& b);
 
 // The strides with which two operands meet in one result.

@@ -121,9 +121,8 @@ void Tensor::copy_from(const Tensor& other) {
   });
   if (dtype_ != other.dtype_) {
     if (device() != other.device()) return copy_from(other.to(dtype_));
-    on(device(), [&](auto tag) {
-      kernels::cast(tag, other.raw(), other.dtype_, raw(), dtype_, numel());
-    });
+    on(device(),
+       [&](auto tag) { kernels::cast(tag, other.raw(), other.dtype_, raw(), dtype_, numel()); });
     return;
   }
   if (bytes() == 0) return;

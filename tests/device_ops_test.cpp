@@ -21,9 +21,8 @@ class DeviceOps : public DeviceTest, public testing::WithParamInterface<OpCase> 
     if (type != DType::kFloat32 && row.float32_tolerance > 0) {
       return;  // numbers in the thousands, whose differences 16 bits do not hold
     }
-    const double tolerance = std::max(tolerance_of(type), type == DType::kFloat32
-                                                              ? row.float32_tolerance
-                                                              : row.narrow_tolerance);
+    const double tolerance = std::max(
+        tolerance_of(type), type == DType::kFloat32 ? row.float32_tolerance : row.narrow_tolerance);
     // Both sides start from the same rounded numbers.
     std::vector<Tensor> narrow, wide;
     for (const Tensor& input : make_inputs(row)) {

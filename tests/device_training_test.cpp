@@ -54,8 +54,7 @@ std::unique_ptr<Module> fresh(Device device) {
 Batch random_batch(int64_t images, int64_t size, uint64_t number, Device device,
                    DType type = DType::kFloat32) {
   Batch batch;
-  batch.images =
-      random_normal({images, size, size, 3}, 1, kSeed, 100 + number).to(type).to(device);
+  batch.images = random_normal({images, size, size, 3}, 1, kSeed, 100 + number).to(type).to(device);
   for (int64_t i = 0; i < images; ++i) {
     batch.host_labels.push_back((i + static_cast<int64_t>(number)) % kClasses);
     batch.indices.push_back(i);
@@ -79,8 +78,8 @@ Trained train_some(Device device, int steps, const TrainStepOptions& options, bo
   TrainStep step(*net, *optimizer, options);
   Trained result;
   for (int i = 0; i < steps; ++i) {
-    const Batch batch = random_batch(i % 3 == 2 ? 3 : 4, 12, static_cast<uint64_t>(i % 4), device,
-                                     options.compute);
+    const Batch batch =
+        random_batch(i % 3 == 2 ? 3 : 4, 12, static_cast<uint64_t>(i % 4), device, options.compute);
     step.start(batch, 0.02 / (1 + i));
     const StepOutcome outcome = step.finish();
     EXPECT_FALSE(outcome.skipped);

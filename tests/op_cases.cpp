@@ -113,9 +113,8 @@ void add_fused_convolutions(std::vector<OpCase>& rows) {
     if (z.rank() > 0) inputs.emplace_back(z, Values::kNormal);
     rows.push_back({fmt::format("conv2d_bias_add_relu/{}", name), inputs,
                     [options, rectified](Inputs v) {
-                      return conv2d_bias_add_relu(v[0], v[1], v[2],
-                                                  v.size() > 3 ? v[3] : Variable{}, options,
-                                                  rectified);
+                      return conv2d_bias_add_relu(
+                          v[0], v[1], v[2], v.size() > 3 ? v[3] : Variable{}, options, rectified);
                     },
                     torch});
     // cuDNN adds the bias in the type of the image: some sums near 0 change their sign, and with it
@@ -310,11 +309,12 @@ void add_softmaxes(std::vector<OpCase>& rows) {
   const auto entropy = [&](const char* name, const Shape& logits,
                            const std::vector<int64_t>& targets, const CrossEntropyOptions& options,
                            const char* torch) {
-    rows.push_back(
-        {fmt::format("cross_entropy/{}", name),
-         {{logits, Values::kNormal}},
-         [targets, options](Inputs v) { return cross_entropy(v[0], labels(targets, v[0]), options); },
-         torch});
+    rows.push_back({fmt::format("cross_entropy/{}", name),
+                    {{logits, Values::kNormal}},
+                    [targets, options](Inputs v) {
+                      return cross_entropy(v[0], labels(targets, v[0]), options);
+                    },
+                    torch});
   };
   entropy("plain", {4, 5}, {0, 4, 2, 2}, {}, "cross_entropy(a, [0, 4, 2, 2])");
   entropy("single_row", {1, 3}, {1}, {}, "cross_entropy(a, [1])");
@@ -350,7 +350,8 @@ void add_shape_ops(std::vector<OpCase>& rows) {
   };
   rows.push_back({"cast/matrix", {{3, 5}}, there_and_back, "a.to(torch.float64)"});
   rows.push_back({"cast/images", {{2, 3, 2, 3}}, there_and_back, "a.to(torch.float64)"});
-  rows.push_back({"cast/scalar", {{Shape{}, Values::kNormal}}, there_and_back, "a.to(torch.float64)"});
+  rows.push_back(
+      {"cast/scalar", {{Shape{}, Values::kNormal}}, there_and_back, "a.to(torch.float64)"});
   rows.push_back({"select/one_per_row",
                   {{3, 4}},
                   [](Inputs v) {

@@ -25,7 +25,7 @@ struct Outcome {
 
 // Runs a row forward and, with an upstream gradient, back to every input that `wanted` names.
 inline Outcome run_row(const OpCase& row, const std::vector<Tensor>& inputs, const Tensor& upstream,
-                const std::vector<bool>& wanted) {
+                       const std::vector<bool>& wanted) {
   std::vector<Variable> variables, differentiable;
   for (size_t i = 0; i < inputs.size(); ++i) {
     variables.emplace_back(inputs[i], wanted[i]);
@@ -61,7 +61,7 @@ inline double norm(const std::vector<double>& values) {
 
 // |actual - expected| / |expected|, over all elements together.
 inline testing::AssertionResult near_normwise(const Tensor& actual, const Tensor& expected,
-                                       double tolerance) {
+                                              double tolerance) {
   if (!actual.defined() || actual.shape() != expected.shape()) {
     return testing::AssertionFailure() << "expected shape " << expected.shape().str() << ", got "
                                        << (actual.defined() ? actual.shape().str() : "none");

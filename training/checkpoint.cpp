@@ -23,11 +23,16 @@ constexpr const char* kStatePrefix = "last.state-";
 // JSON numbers are written with as many digits as tell a double apart, so that the sums of an
 // interrupted epoch go on exactly. Losses that are no number become null.
 std::string to_text(const RunProgress& p) {
-  return Json{{"epochs_done", p.epochs_done}, {"steps_done", p.steps_done},
-              {"loss_sum", p.loss_sum},       {"correct", p.correct},
-              {"images", p.images},           {"seconds", p.seconds},
-              {"best_epoch", p.best_epoch},   {"best_accuracy", p.best_accuracy},
-              {"best_loss", p.best_loss},     {"loss_scale", p.loss_scale.scale},
+  return Json{{"epochs_done", p.epochs_done},
+              {"steps_done", p.steps_done},
+              {"loss_sum", p.loss_sum},
+              {"correct", p.correct},
+              {"images", p.images},
+              {"seconds", p.seconds},
+              {"best_epoch", p.best_epoch},
+              {"best_accuracy", p.best_accuracy},
+              {"best_loss", p.best_loss},
+              {"loss_scale", p.loss_scale.scale},
               {"good_steps", p.loss_scale.good_steps}}
       .dump();
 }

@@ -121,12 +121,11 @@ class Sgd : public Optimizer {
       Tensor& value = parameters_[i].variable.mutable_value();
       // Zeros for a start, which make the first step PyTorch's.
       if (options_.momentum > 0 && !momentum_[i].defined()) momentum_[i] = zeros_like(value);
-      updates.push_back(
-          {.w = value.data<float>(),
-           .g = gradient.data<float>(),
-           .v = options_.momentum > 0 ? momentum_[i].data<float>() : nullptr,
-           .count = value.numel(),
-           .decay = decay_of(parameters_[i], options_.decay, options_.weight_decay)});
+      updates.push_back({.w = value.data<float>(),
+                         .g = gradient.data<float>(),
+                         .v = options_.momentum > 0 ? momentum_[i].data<float>() : nullptr,
+                         .count = value.numel(),
+                         .decay = decay_of(parameters_[i], options_.decay, options_.weight_decay)});
     }
     on(control.device(), [&](auto device) {
       kernels::sgd_step(device, updates,
@@ -174,14 +173,13 @@ class Adam : public Optimizer {
         mean_[i] = zeros_like(value);
         square_[i] = zeros_like(value);
       }
-      updates.push_back(
-          {.w = value.data<float>(),
-           .g = gradient.data<float>(),
-           .m = mean_[i].data<float>(),
-           .v = square_[i].data<float>(),
-           .steps = steps_.data<int64_t>() + i,
-           .count = value.numel(),
-           .decay = decay_of(parameters_[i], options_.decay, options_.weight_decay)});
+      updates.push_back({.w = value.data<float>(),
+                         .g = gradient.data<float>(),
+                         .m = mean_[i].data<float>(),
+                         .v = square_[i].data<float>(),
+                         .steps = steps_.data<int64_t>() + i,
+                         .count = value.numel(),
+                         .decay = decay_of(parameters_[i], options_.decay, options_.weight_decay)});
     }
     on(control.device(), [&](auto device) {
       kernels::adam_step(device, updates,
@@ -229,8 +227,8 @@ class Adam : public Optimizer {
 }  // namespace
 
 void Optimizer::step(double learning_rate) {
-  step(control_tensor({.learning_rate = static_cast<float>(learning_rate)},
-                      device_of(parameters_)));
+  step(
+      control_tensor({.learning_rate = static_cast<float>(learning_rate)}, device_of(parameters_)));
 }
 
 Tensor control_tensor(const kernels::StepControl& control, Device device) {

@@ -63,8 +63,8 @@ struct TrainOptions {
   // Replay steps from a recorded graph where the device can; not for a network of one's own whose
   // `forward` does something else from call to call.
   bool graph = true;
-  int threads = 0;                 // that compute; 0: all cores
-  int loader_threads = 0;          // that decode; 0: the loader's choice
+  int threads = 0;         // that compute; 0: all cores
+  int loader_threads = 0;  // that decode; 0: the loader's choice
   // Of decoded images kept in memory, those of training and evaluation together.
   int64_t cache_bytes = static_cast<int64_t>(default_cache_bytes());
 
@@ -72,8 +72,8 @@ struct TrainOptions {
   // the options it was started with: one that is named here, or is not the default, and differs
   // from the run's is a UsageError. `epochs` may change where the schedule does not depend on their
   // number (constant, step). What the numbers do not hang on may always change: data (the same
-  // images elsewhere), graph, threads, loader_threads, cache_bytes; another number of computing threads
-  // may round sums differently in the last bit.
+  // images elsewhere), graph, threads, loader_threads, cache_bytes; another number of computing
+  // threads may round sums differently in the last bit.
   std::set<std::string> given;
 
   // How the model is made; empty: make_model.

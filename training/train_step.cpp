@@ -128,8 +128,8 @@ bool TrainStep::record(Recorded& recorded, const Batch& batch) {
   recorded.images = batch.images.clone();
   recorded.labels = batch.labels.clone();
   try {
-    recorded.graph.record(
-        device_, [&] { recorded.outcome = run(recorded.images, recorded.labels); });
+    recorded.graph.record(device_,
+                          [&] { recorded.outcome = run(recorded.images, recorded.labels); });
     return true;
   } catch (const Error& error) {
     graph_ = false;

@@ -1,5 +1,5 @@
-// One step of training: forward, loss, backward, update. On a GPU nothing in it waits for the device,
-// and from the third batch of a size on it is replayed from a recorded graph.
+// One step of training: forward, loss, backward, update. On a GPU nothing in it waits for the
+// device, and from the third batch of a size on it is replayed from a recorded graph.
 //
 // Gradients that are not finite change no weight; with a scaled loss (float16; Micikevicius et al.,
 // "Mixed precision training", ICLR 2018) they also halve its scale, which doubles again after 2,000
@@ -20,9 +20,9 @@ namespace glassnet {
 
 struct TrainStepOptions {
   double label_smoothing = 0;
-  double clip_norm = 0;      // limit of the gradients' norm; 0: none
+  double clip_norm = 0;             // limit of the gradients' norm; 0: none
   DType compute = DType::kFloat32;  // what activations are in: the batches' images are of this type
-  bool graph = true;         // record and replay where the device can
+  bool graph = true;                // record and replay where the device can
 };
 
 struct StepOutcome {

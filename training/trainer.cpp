@@ -361,11 +361,12 @@ class Run {
              .std = config_.normalization.stddev};
 
     optimizer_ = make_optimizer(options_, *model_);
-    step_ = std::make_unique<TrainStep>(*model_, *optimizer_,
-                                        TrainStepOptions{.label_smoothing = options_.label_smoothing,
-                                                         .clip_norm = options_.clip_norm,
-                                                         .compute = compute_.type,
-                                                         .graph = options_.graph});
+    step_ =
+        std::make_unique<TrainStep>(*model_, *optimizer_,
+                                    TrainStepOptions{.label_smoothing = options_.label_smoothing,
+                                                     .clip_norm = options_.clip_norm,
+                                                     .compute = compute_.type,
+                                                     .graph = options_.graph});
     train_ = training_loader(config_, compute_, samples_);
     validation_ = evaluation_loader(config_, compute_, samples_, samples_.validation);
     test_ = evaluation_loader(config_, compute_, samples_, samples_.test);

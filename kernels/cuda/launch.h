@@ -22,7 +22,7 @@
 #if defined(__CUDACC__)
 #include <cuda_runtime.h>
 #define GLASSNET_SHARED(type, name, ...) __shared__ type name __VA_ARGS__
-#define GLASSNET_DYNAMIC_SHARED(type, name)                              \
+#define GLASSNET_DYNAMIC_SHARED(type, name)                                \
   extern __shared__ __align__(16) unsigned char glassnet_dynamic_shared[]; \
   type* const name = reinterpret_cast<type*>(glassnet_dynamic_shared)
 #else
@@ -66,8 +66,8 @@ void launch(Cuda device, const LaunchShape& shape, Args... args) {
     cudaFuncSetAttribute(Kernel, cudaFuncAttributeMaxDynamicSharedMemorySize,
                          static_cast<int>(shape.shared_bytes));
   }
-  Kernel<<<shape.grid, shape.block, shape.shared_bytes,
-           static_cast<cudaStream_t>(device.stream)>>>(args...);
+  Kernel<<<shape.grid, shape.block, shape.shared_bytes, static_cast<cudaStream_t>(device.stream)>>>(
+      args...);
   const cudaError_t status = cudaGetLastError();
   if (status != cudaSuccess) fail_launch(kernel_name<Kernel>(), cudaGetErrorString(status));
   check_async(device, [] { return kernel_name<Kernel>(); });

@@ -15,8 +15,8 @@ void set_device_memory(size_t bytes);
 // is alive between the same two kernels of each launch.
 void at_launch(std::function<void()> work);
 
-// Does `work`, which touches device memory on the host as a library's kernels would on a GPU, in the
-// order of the stream; while the stream is captured, in every launch of the graph instead.
+// Does `work`, which touches device memory on the host as a library's kernels would on a GPU, in
+// the order of the stream; while the stream is captured, in every launch of the graph instead.
 void queue_library(void* stream, std::function<void()> work);
 
 }  // namespace glassnet::simt
