@@ -236,7 +236,8 @@ TYPED_TEST(DeviceBatchNorm, KeepsItsPrecisionFarFromZero) {
       SCOPED_TRACE(std::to_string(rows) + " rows, " + std::to_string(channels) + " channels");
       const BatchNormShape o = {rows, channels};
       const Inputs p = parameters(channels);
-      const auto x = random_numbers<T>(rows * channels, 1, 100, 1), z = x;
+      const auto x = random_numbers<T>(rows * channels, 1, 100, 1);
+      const auto& z = x;
       const auto actual = forward(x, z, p, Form::kPlain, o);
       const auto truth = true_forward(x, z, p, Form::kPlain, o);
       EXPECT_LT(error_of(actual.y, truth.y), kTolerance<T>);

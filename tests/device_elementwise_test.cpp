@@ -43,7 +43,8 @@ class DeviceUnary : public DeviceTypedTest<T> {
 
         const Placed<T> saved_x(x, 0), saved_y(y, 0), at_dy(dy, offset), at_dx(x.size(), offset);
         // No kernel may look at what its functor does not use.
-        const T* const nowhere = reinterpret_cast<const T*>(uintptr_t{3});
+        const T* const nowhere =
+            reinterpret_cast<const T*>(uintptr_t{3});  // NOLINT(performance-no-int-to-ptr)
         kernels::unary_backward(cuda(), f, F::kUsesX ? saved_x.get() : nowhere,
                                 F::kUsesY ? saved_y.get() : nullptr, at_dy.get(), at_dx.get(), n);
         EXPECT_TRUE(all_near(at_dx.host(), dx_expected)) << n << ", offset " << offset;

@@ -720,7 +720,7 @@ TEST(KernelCoverage, TestsOnTheDeviceRunEveryKernel) {
   size_t count = 0;
   for (const auto& file :
        fs::directory_iterator(fs::path(GLASSNET_SOURCE_DIR) / "kernels" / "cuda")) {
-    const fs::path path = file.path();
+    const fs::path& path = file.path();
     if (path.extension() != ".cu" && path.extension() != ".h") continue;
     if (path.filename() == "runtime.cu") continue;  // its empty kernel asks what a GPU has code for
     for (const std::string& kernel : kernels_in(text_of(path))) {

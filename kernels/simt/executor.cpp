@@ -235,7 +235,7 @@ uint64_t shuffled(int thread, uint32_t present) {
     fail_thread(thread, fmt::format("shuffles from lane {}, which {}", reader.source, why),
                 {reader.called_from});
   }
-  return executor.threads[static_cast<size_t>(first + reader.source)].value;
+  return executor.threads[static_cast<size_t>(first) + static_cast<size_t>(reader.source)].value;
 }
 
 // Does the op of the warp that waits with `mask`, if all of its lanes have come. Lanes that have
@@ -247,7 +247,7 @@ void try_to_open(int first, Op op, uint32_t mask) {
   uint32_t holds = 0;
   for (uint32_t lanes = present; lanes != 0; lanes &= lanes - 1) {
     const int lane = std::countr_zero(lanes);
-    const Thread& thread = executor.threads[static_cast<size_t>(first + lane)];
+    const Thread& thread = executor.threads[static_cast<size_t>(first) + static_cast<size_t>(lane)];
     if (thread.op != op || thread.mask != mask) return;  // it may come later; else it is stuck
     if (thread.value != 0) holds |= 1U << lane;
   }
@@ -293,7 +293,8 @@ void end_thread() {
   warp.alive &= ~(1U << (executor.current - first));
   // Others may have waited for it alone.
   for (uint32_t lanes = warp.waiting; lanes != 0; lanes &= lanes - 1) {
-    const Thread& thread = executor.threads[static_cast<size_t>(first + std::countr_zero(lanes))];
+    const Thread& thread =
+        executor.threads[static_cast<size_t>(first) + static_cast<size_t>(std::countr_zero(lanes))];
     if (is_of_warp(thread.op)) try_to_open(first, thread.op, thread.mask);
   }
 }

@@ -53,7 +53,7 @@ bool record(void* stream, Work work) {
   capture->work.push_back(std::move(work));
   return true;
 }
-void queue(void* stream, Work work) {
+void queue(void* stream, const Work& work) {
   if (!record(stream, work)) work();
 }
 
