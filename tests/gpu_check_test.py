@@ -31,6 +31,8 @@ print(f"========= ERROR SUMMARY: {int(wrong)} error(s)")
 TESTS = SHEBANG + '''
 import json, os, sys
 if "--gtest_list_tests" in sys.argv:
+    if "NONE" in os.environ:
+        sys.exit(print("DeviceAway.\\n  A"))
     print("DeviceGood.\\n  A\\n  B\\nPlain.\\n  A\\nRow/DeviceRow.\\n  A/0  # 1.5\\nDeviceAway.\\n  A")
     print("DeviceBad.\\n  A\\nDeviceCrash/0.  # TypeParam = float\\n  A" if "BAD" in os.environ else "")
     sys.exit()
@@ -40,7 +42,8 @@ if suite == "DeviceCrash/0":
     os.abort()
 test = {"name": "A", "classname": suite, "status": "RUN", "result": "COMPLETED"}
 if suite == "DeviceAway":
-    test |= {"result": "SKIPPED", "skipped": [{"message": "no second GPU"}]}
+    test |= {"result": "SKIPPED"}
+    print("somewhere_test.cpp:30: Skipped\\nno second GPU\\n")
 if suite == "DeviceBad":
     test |= {"failures": [{"failure": "2 is not 3", "type": ""}]}
 if "--gtest_output" in options:
@@ -111,6 +114,7 @@ class GpuCheck(unittest.TestCase):
         self.assertEqual((tests["passed"], tests["failed"], tests["skipped"]), (2, 0, 1))
         self.assertEqual([one["suite"] for one in tests["suites"]],
                          ["DeviceGood", "Row/DeviceRow", "DeviceAway"])
+        self.assertEqual(tests["suites"][2]["why_skipped"], "no second GPU")
         self.assertEqual(result["gpu"], "NVIDIA H100 80GB HBM3")
         self.assertEqual(result["commit"], "abc123")
         self.assertIn("2 passed, 0 failed, 1 skipped", text)
@@ -130,6 +134,11 @@ class GpuCheck(unittest.TestCase):
         failures = {one["test"]: one["message"] for one in result["tests"]["failures"]}
         self.assertEqual(failures["DeviceBad.A"], "2 is not 3")
         self.assertIn("ended with -6", failures["DeviceCrash/0"])
+
+    def test_fails_when_every_test_is_skipped(self):
+        status, _, result = self.check("--prebuilt", "--quick", "--only", "tests", NONE="1")
+        self.assertEqual(status, 1)
+        self.assertEqual(result["tests"]["failures"][0]["message"], "none ran: no second GPU")
 
     def test_sanitizer_tells_errors_from_not_running(self):
         status, _, result = self.check("--prebuilt", "--quick", "--only", "sanitizer")

@@ -131,8 +131,8 @@ void set_device_memory(size_t bytes) {
   device_memory() = bytes;
 }
 
-void queue_library(void* stream, Work work) {
-  queue(stream, std::move(work));
+void queue_library(void* stream, const Work& work) {
+  queue(stream, work);
 }
 
 void at_launch(Work work) {

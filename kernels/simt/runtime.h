@@ -17,6 +17,6 @@ void at_launch(std::function<void()> work);
 
 // Does `work`, which touches device memory on the host as a library's kernels would on a GPU, in
 // the order of the stream; while the stream is captured, in every launch of the graph instead.
-void queue_library(void* stream, std::function<void()> work);
+void queue_library(void* stream, const std::function<void()>& work);
 
 }  // namespace glassnet::simt
