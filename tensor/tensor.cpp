@@ -132,7 +132,11 @@ void Tensor::copy_from(const Tensor& other) {
   }
 #if defined(GLASSNET_CUDA)
   const Device queue = device().type == DeviceType::kCuda ? device() : other.device();
+  // Every device has an order of work of its own.
+  const bool between = other.device().type == DeviceType::kCuda && other.device() != queue;
+  if (between) kernels::synchronize(cuda_tag(other.device()));
   kernels::cuda_copy(cuda_tag(queue), raw(), other.raw(), bytes());
+  if (between) kernels::synchronize(cuda_tag(queue));
 #endif
 }
 

@@ -124,6 +124,8 @@ TrainStep::OnDevice TrainStep::run(const Tensor& images, const Tensor& labels) {
 
 // False, and no further attempts, when the device cannot.
 bool TrainStep::record(Recorded& recorded, const Batch& batch) {
+  // What the steps before left in the cache would lie idle beside the graph's own memory.
+  release_cached_memory(device_);
   // The recorded step reads its batch from where it was recorded.
   recorded.images = batch.images.clone();
   recorded.labels = batch.labels.clone();

@@ -53,7 +53,10 @@ struct Layout {
     const int64_t wanted = columns < kWantedBlocks ? kWantedBlocks / columns : 1;
     int64_t rows_of_thread = (o.rows + block_rows * wanted - 1) / (block_rows * wanted);
     if (rows_of_thread < kLeastRowsOfThread) rows_of_thread = kLeastRowsOfThread;
-    if (rows_of_thread > kMostRowsOfThread) rows_of_thread = kMostRowsOfThread;
+    // Where that is too much for a thread: as many whole waves as it takes, for a wave that is half
+    // empty lasts as long as a full one.
+    const int64_t waves = (rows_of_thread + kMostRowsOfThread - 1) / kMostRowsOfThread;
+    rows_of_thread = (rows_of_thread + waves - 1) / waves;
     extent = {o.rows, o.channels, rows_of_thread * block_rows};
     chunks = (o.rows + extent.chunk_rows - 1) / extent.chunk_rows;
     launch.grid = {static_cast<unsigned>(chunks), static_cast<unsigned>(columns)};

@@ -53,16 +53,11 @@ void check_earlier(cudaError_t status, const char* what) {
   }
 }
 
-// Makes a device current and the former one again at the end.
+// Makes a device current on this thread, as current_cuda does. It stays so: to make the former one
+// current again would set it up, and it may be one that nobody here uses.
 class CurrentDevice {
  public:
-  explicit CurrentDevice(int index) {
-    status_ = cudaGetDevice(&former_);
-    if (status_ == cudaSuccess) status_ = cudaSetDevice(index);
-  }
-  ~CurrentDevice() {
-    if (status_ == cudaSuccess) cudaSetDevice(former_);
-  }
+  explicit CurrentDevice(int index) : status_(cudaSetDevice(index)) {}
   CurrentDevice(const CurrentDevice&) = delete;
   CurrentDevice& operator=(const CurrentDevice&) = delete;
   cudaError_t status() const { return status_; }
@@ -74,9 +69,14 @@ class CurrentDevice {
   }
 
  private:
-  int former_ = 0;
   cudaError_t status_;
 };
+
+// For what fails without anybody being told: the next launch must not find the error and take it
+// for its own.
+void ignore(cudaError_t status) {
+  if (status != cudaSuccess) cudaGetLastError();
+}
 
 // Lets this thread ask for memory and give it back while it captures a graph. Neither becomes a
 // part of the graph.
@@ -170,7 +170,7 @@ void cuda_free(int index, void* data) noexcept {
   // At the end of the program the driver may be gone, and the memory with it.
   if (current.status() != cudaSuccess) return;
   const RelaxedCapture relaxed;
-  cudaFree(data);
+  ignore(cudaFree(data));
 }
 
 void* pinned_allocate(size_t bytes) {
@@ -182,7 +182,7 @@ void* pinned_allocate(size_t bytes) {
 
 void pinned_free(void* data) noexcept {
   const RelaxedCapture relaxed;
-  cudaFreeHost(data);
+  ignore(cudaFreeHost(data));
 }
 
 void cuda_copy(Cuda device, void* destination, const void* source, size_t bytes) {
@@ -249,7 +249,7 @@ StreamScope::~StreamScope() {
 CudaStream::CudaStream(int index) : index_(index), stream_(new_stream(index)) {}
 CudaStream::~CudaStream() {
   const CurrentDevice current(index_);
-  cudaStreamDestroy(as_stream(stream_));
+  ignore(cudaStreamDestroy(as_stream(stream_)));
 }
 
 CudaEvent::CudaEvent(int index) : index_(index) {
@@ -262,7 +262,7 @@ CudaEvent::CudaEvent(int index) : index_(index) {
 }
 CudaEvent::~CudaEvent() {
   const CurrentDevice current(index_);
-  cudaEventDestroy(as_event(event_));
+  ignore(cudaEventDestroy(as_event(event_)));
 }
 void CudaEvent::record(void* stream) {
   check_earlier(cudaEventRecord(as_event(event_), as_stream(stream)), "recording an event");
@@ -298,7 +298,7 @@ struct CudaGraph::Impl {
   cudaGraphExec_t exec = nullptr;
   ~Impl() {
     const CurrentDevice current(index);
-    if (exec != nullptr) cudaGraphExecDestroy(exec);
+    if (exec != nullptr) ignore(cudaGraphExecDestroy(exec));
   }
 };
 
@@ -326,7 +326,7 @@ void CudaGraph::capture(int index, const std::function<void()>& work) {
   const cudaError_t ended = cudaStreamEndCapture(as_stream(device.stream), &graph);
   cudaError_t made = cudaSuccess;
   if (thrown == nullptr && ended == cudaSuccess) made = cudaGraphInstantiate(&impl->exec, graph, 0);
-  if (graph != nullptr) cudaGraphDestroy(graph);
+  if (graph != nullptr) ignore(cudaGraphDestroy(graph));
   if (thrown != nullptr) {
     cudaGetLastError();
     std::rethrow_exception(thrown);
