@@ -14,6 +14,7 @@ TrainObserver TrainingProgress::observer() {
   observer.evaluating = [this](const std::string& split, int64_t done, int64_t total) {
     evaluating(split, done, total);
   };
+  observer.warn = [](const std::string& sentence) { say(sentence); };
   observer.epoch = [this](const EpochMetrics& metrics) { epoch(metrics); };
   return observer;
 }

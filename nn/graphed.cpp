@@ -20,10 +20,16 @@ Tensor GraphedForward::operator()(const Tensor& x) {
   auto& entry = recorded_[{x.shape().dims(), x.dtype()}];
   if (!entry) entry = std::make_unique<Recorded>();
   // What the first call sets up (plans, workspaces) must not happen while recording.
-  if (entry->calls++ == 0) return run(x);
+  if (entry->calls++ == 0 || entry->refused) return run(x);
   if (!entry->graph.recorded()) {
-    entry->x = x.clone();
-    entry->graph.record(x.device(), [&] { entry->y = run(entry->x); });
+    try {
+      entry->x = x.clone();
+      entry->graph.record(x.device(), [&] { entry->y = run(entry->x); });
+    } catch (const Error&) {  // what is really wrong shows op by op, too
+      entry->x = entry->y = {};
+      entry->refused = true;
+      return run(x);
+    }
   } else {
     entry->x.copy_from(x);
   }

@@ -10,8 +10,8 @@
 namespace glassnet {
 
 // model(x) without recording gradients. On a CUDA device the first call with a shape runs op by op,
-// the second is recorded, and later ones replay it; with a hook anywhere in the model, and on the
-// CPU, every call runs op by op. The numbers are the same bits.
+// the second is recorded, and later ones replay it; with a hook anywhere in the model, on the CPU,
+// and where a shape cannot be recorded, every call runs op by op. The numbers are the same bits.
 //
 // CONVENTION: the model stays in evaluation mode, on its device; its weights may change in place.
 class GraphedForward {
@@ -27,6 +27,7 @@ class GraphedForward {
     Tensor x, y;
     Graph graph;
     int calls = 0;
+    bool refused = false;  // could not be recorded, for want of memory as a rule
   };
   Tensor run(const Tensor& x);
 

@@ -34,8 +34,9 @@ struct TrainStep::HostSide {
     float correct;
   };
 
-  explicit HostSide(Device device) : on_gpu(device.type == DeviceType::kCuda) {
+  HostSide(Device device, bool graph) : on_gpu(device.type == DeviceType::kCuda) {
 #if defined(GLASSNET_CUDA)
+    if (on_gpu && graph) pool = std::make_unique<kernels::MemoryPool>(device.index);
     if (on_gpu) values = new (kernels::pinned_allocate(sizeof(Values))) Values();
 #endif
     if (values == nullptr) values = new Values();
@@ -66,6 +67,11 @@ struct TrainStep::HostSide {
 
   bool on_gpu;
   Values* values = nullptr;
+#if defined(GLASSNET_CUDA)
+  // What steps of every size work in, recorded or not: they come one after the other, so that one
+  // may use what the one before has left, and recording takes nothing more. Null without graphs.
+  std::unique_ptr<kernels::MemoryPool> pool;
+#endif
 };
 
 TrainStep::TrainStep(Module& model, Optimizer& optimizer, const TrainStepOptions& options)
@@ -75,7 +81,7 @@ TrainStep::TrainStep(Module& model, Optimizer& optimizer, const TrainStepOptions
       device_(model.device()),
       control_(control_tensor({}, device_)),
       loss_scale_(control_.slice(kScaleWord, kScaleWord + 1).reshape({})),
-      host_(std::make_unique<HostSide>(device_)),
+      host_(std::make_unique<HostSide>(device_, options.graph)),
       graph_(options.graph && device_.type == DeviceType::kCuda) {
   StepControl& control = host_->values->control;
   control = {};
@@ -108,6 +114,11 @@ void TrainStep::set_loss_scale(const LossScale& scale) {
 
 // Everything between a batch on the device and its outcome there.
 TrainStep::OnDevice TrainStep::run(const Tensor& images, const Tensor& labels) {
+#if defined(GLASSNET_CUDA)
+  // What a hook keeps must not be written over by a replay: then memory is everybody's.
+  std::optional<kernels::PoolScope> scope;
+  if (host_->pool != nullptr && !any_hooked(model_)) scope.emplace(*host_->pool);
+#endif
   OnDevice outcome;
   {
     const Variable logits = cast(model_(Variable(images)), DType::kFloat32);
@@ -124,8 +135,6 @@ TrainStep::OnDevice TrainStep::run(const Tensor& images, const Tensor& labels) {
 
 // False, and no further attempts, when the device cannot.
 bool TrainStep::record(Recorded& recorded, const Batch& batch) {
-  // What the steps before left in the cache would lie idle beside the graph's own memory.
-  release_cached_memory(device_);
   // The recorded step reads its batch from where it was recorded.
   recorded.images = batch.images.clone();
   recorded.labels = batch.labels.clone();
@@ -155,12 +164,15 @@ void TrainStep::start(const Batch& batch, double learning_rate) {
 #endif
   OnDevice outcome;
   Recorded& recorded = recorded_[batch.images.dim(0)];
-  bool replays = graph_ && recorded.steps++ >= kWarmUps && !any_hooked(model_);
-  if (replays && recorded.graph.recorded()) {
+  const bool hooked = any_hooked(model_);
+  // Batches of another size that could not be recorded do not keep this one from its graph, which
+  // holds its memory either way.
+  bool replays = recorded.graph.recorded() && !hooked;
+  if (replays) {
     recorded.images.copy_from(batch.images);
     recorded.labels.copy_from(batch.labels);
     count_batch(model_);
-  } else if (replays) {
+  } else if (graph_ && recorded.steps++ >= kWarmUps && !hooked) {
     replays = record(recorded, batch);
   }
   if (replays) {

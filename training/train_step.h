@@ -39,7 +39,8 @@ struct LossScale {
 };
 
 // CONVENTION: `start` and `finish` alternate. Between them the host is free, on a GPU while the
-// device computes.
+// device computes. Weights may change in place between steps; the model stays on its device, and
+// the optimizer's state is loaded before the first step or not at all.
 class TrainStep {
  public:
   TrainStep(Module& model, Optimizer& optimizer, const TrainStepOptions& options);

@@ -453,6 +453,14 @@ class Run {
     // A scaled loss overflows now and then: the step is skipped and the scale halved.
     if (compute_.type != DType::kFloat16) require_finite("gradient", info.gradient_norm, info);
 
+    if (!step_->why_not_graphed().empty() && !told_why_not_graphed_) {
+      told_why_not_graphed_ = true;
+      if (observer_.warn) {
+        observer_.warn(fmt::format("steps run op by op from now on, more slowly: {}",
+                                   step_->why_not_graphed()));
+      }
+    }
+
     ++progress_.steps_done;
     progress_.images += images;
     progress_.correct += outcome.correct;
@@ -559,6 +567,7 @@ class Run {
   std::unique_ptr<Loader> train_, validation_, test_;
   std::optional<PredictionLog> log_;
   RunProgress progress_;
+  bool told_why_not_graphed_ = false;
 };
 
 }  // namespace

@@ -50,6 +50,7 @@ struct TrainObserver {
   // While images are evaluated: how many of how many are done.
   std::function<void(const std::string& split, int64_t done, int64_t total)> evaluating;
   std::function<void(const EpochMetrics&)> epoch;  // after it is on disk
+  std::function<void(const std::string&)> warn;    // a sentence about how the run goes on
   // Asked after every step; true saves a checkpoint and ends the run, to be resumed.
   std::function<bool()> stop_requested;
 };

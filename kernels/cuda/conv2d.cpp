@@ -74,6 +74,8 @@ struct Prepared {
 Prepared prepare(const Conv2dKey& key, Cuda device) {
   require_no_capture(device, "conv2d");
   const CurrentDevice current(device.index);
+  // What cuDNN tried in vain must not be found by the next launch, which would take it for its own.
+  const ForgetErrors forget;
   try {
     auto plan = cudnn::make_plan(cudnn::conv2d_graph(key, cudnn::target_of(key.device)),
                                  cudnn::rules_of(key));

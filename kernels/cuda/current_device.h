@@ -29,4 +29,13 @@ class CurrentDevice {
   int index_, former_ = 0;
 };
 
+// At its end, an error that a library has seen and lived with is gone from the runtime, where the
+// next launch would find it. Errors that break the device stay.
+struct ForgetErrors {
+  ForgetErrors() = default;
+  ~ForgetErrors() { cudaGetLastError(); }
+  ForgetErrors(const ForgetErrors&) = delete;
+  ForgetErrors& operator=(const ForgetErrors&) = delete;
+};
+
 }  // namespace glassnet::kernels

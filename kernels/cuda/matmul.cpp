@@ -112,6 +112,7 @@ cublasLtHandle_t handle_of(int index) {
 // Nothing when cuBLASLt has no algorithm.
 std::optional<Plan> make_plan(Cuda device, const Key& key, const void* bias) {
   require_no_capture(device, "matmul");
+  const ForgetErrors forget;  // of what was tried in vain
   const MatmulShape& o = key.shape;
   Plan plan{};
   plan.a = o.transpose_a ? layout(key.type, o.k, o.m) : layout(key.type, o.m, o.k);
