@@ -34,7 +34,7 @@ struct TrainStep::HostSide {
     float correct;
   };
 
-  HostSide(Device device, bool graph) : on_gpu(device.type == DeviceType::kCuda) {
+  HostSide(Device device, [[maybe_unused]] bool graph) : on_gpu(device.type == DeviceType::kCuda) {
 #if defined(GLASSNET_CUDA)
     if (on_gpu && graph) pool = std::make_unique<kernels::MemoryPool>(device.index);
     if (on_gpu) values = new (kernels::pinned_allocate(sizeof(Values))) Values();
