@@ -134,10 +134,10 @@ Folded fold(const Conv2d& conv, const BatchNorm2d& bn, DType type) {
 Variable conv_bn_relu(Conv2d& conv, BatchNorm2d& bn, ReLU* relu, const Variable& x,
                       const Variable& z) {
   const bool hooked = conv.hooked() || bn.hooked() || (relu != nullptr && relu->hooked());
-  if (!hooked && bn.training() && relu != nullptr) return bn.add_relu(conv(x), z);
+  const bool on_gpu = x.value().device().type == DeviceType::kCuda;
+  if (on_gpu && !hooked && bn.training() && relu != nullptr) return bn.add_relu(conv(x), z);
   // Folding costs a pass over the weights each time, which only a GPU has the bandwidth for.
-  const bool folds = !hooked && !bn.training() && !conv.bias.defined() &&
-                     x.value().device().type == DeviceType::kCuda &&
+  const bool folds = on_gpu && !hooked && !bn.training() && !conv.bias.defined() &&
                      !will_record({x, z, conv.weight, bn.weight, bn.bias});
   if (folds) {
     const Folded folded = fold(conv, bn, x.value().dtype());

@@ -105,10 +105,11 @@ class MaxPool2d : public Module {
 };
 
 // relu(bn(conv(x)) + z), the step that residual networks repeat; z may be undefined, and relu null
-// for none. As few passes over memory as can be, with the numbers of its parts up to rounding:
-//   training             the convolution, then batch_norm_add_relu
-//   inference on a GPU   one convolution with the batch norm folded into it, when nothing is
-//   recorded else, and with a hook on one of the parts, the parts one after the other
+// for none. On a GPU in as few passes over memory as can be, with the numbers of its parts up to
+// rounding:
+//   training    the convolution, then batch_norm_add_relu
+//   inference   one convolution with the batch norm folded into it, when nothing is recorded
+// On the CPU, and with a hook on one of the parts, the parts one after the other.
 Variable conv_bn_relu(Conv2d& conv, BatchNorm2d& bn, ReLU* relu, const Variable& x,
                       const Variable& z = {});
 
