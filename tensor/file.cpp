@@ -1,6 +1,7 @@
 #include "tensor/file.h"
 
 #include <fcntl.h>
+#include <sys/mman.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
@@ -34,27 +35,56 @@ std::filesystem::path folder_of(const std::filesystem::path& path) {
 
 }  // namespace
 
-std::string read_file(const std::filesystem::path& path) {
-  const auto fail = [&](int error) {
-    throw Error(fmt::format("{}: cannot be read: {}", path.string(), reason(error)));
-  };
-  const Descriptor file{::open(path.c_str(), O_RDONLY | O_CLOEXEC)};
+namespace {
+
+[[noreturn]] void fail_to_read(const std::filesystem::path& path, int error) {
+  throw Error(fmt::format("{}: cannot be read: {}", path.string(), reason(error)));
+}
+
+// An open file that is no folder, and what is known of it.
+struct OpenFile {
+  Descriptor file;
   struct stat status = {};
-  if (file.number < 0 || ::fstat(file.number, &status) != 0) fail(errno);
-  if (S_ISDIR(status.st_mode)) fail(EISDIR);
+
+  explicit OpenFile(const std::filesystem::path& path)
+      : file{::open(path.c_str(), O_RDONLY | O_CLOEXEC)} {
+    if (file.number < 0 || ::fstat(file.number, &status) != 0) fail_to_read(path, errno);
+    if (S_ISDIR(status.st_mode)) fail_to_read(path, EISDIR);
+  }
+};
+
+}  // namespace
+
+std::string read_file(const std::filesystem::path& path) {
+  const OpenFile open(path);
+  const Descriptor& file = open.file;
 
   // A pipe tells no size, and a file may grow meanwhile: read until there is no more.
-  std::string bytes(static_cast<size_t>(std::max<off_t>(status.st_size, 0)) + 1, '\0');
+  std::string bytes(static_cast<size_t>(std::max<off_t>(open.status.st_size, 0)) + 1, '\0');
   size_t size = 0;
   for (;;) {
     if (size == bytes.size()) bytes.resize(2 * size);
     const ssize_t got = ::read(file.number, bytes.data() + size, bytes.size() - size);
     if (got == 0) break;
-    if (got < 0 && errno != EINTR) fail(errno);
+    if (got < 0 && errno != EINTR) fail_to_read(path, errno);
     if (got > 0) size += static_cast<size_t>(got);
   }
   bytes.resize(size);
   return bytes;
+}
+
+SharedBytes map_file(const std::filesystem::path& path) {
+  const OpenFile open(path);
+  const auto size = static_cast<size_t>(std::max<off_t>(open.status.st_size, 0));
+  if (!S_ISREG(open.status.st_mode) || size == 0) {
+    auto bytes = std::make_shared<const std::string>(read_file(path));
+    return {*bytes, bytes};
+  }
+  void* data = ::mmap(nullptr, size, PROT_READ, MAP_PRIVATE, open.file.number, 0);
+  if (data == MAP_FAILED) fail_to_read(path, errno);
+  const std::shared_ptr<const void> owner(
+      data, [size](const void* mapped) { ::munmap(const_cast<void*>(mapped), size); });
+  return {{static_cast<const char*>(data), size}, owner};
 }
 
 void write_file_atomically(const std::filesystem::path& path, std::string_view bytes) {

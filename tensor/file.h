@@ -3,6 +3,7 @@
 
 #include <cstddef>
 #include <filesystem>
+#include <memory>
 #include <string>
 #include <string_view>
 
@@ -11,6 +12,15 @@ namespace glassnet {
 // The bytes of a file. Throws Error, a sentence that names the file, when it is missing, a folder
 // or not readable.
 std::string read_file(const std::filesystem::path& path);
+
+// Bytes that are alive as long as their owner.
+struct SharedBytes {
+  std::string_view bytes;
+  std::shared_ptr<const void> owner;
+};
+// A file's bytes, mapped into memory where it is a regular file: only what is looked at is read.
+// Throws as read_file does. Another program that cuts the file short meanwhile ends this one.
+SharedBytes map_file(const std::filesystem::path& path);
 
 // Writes a temporary file in the same folder, fsyncs and renames it over `path`. On failure (no
 // such folder, a full disk) throws Error, and `path` is as it was. A symlink stays one: the file it
