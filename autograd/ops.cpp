@@ -14,6 +14,7 @@
 #include "kernels/reduce.h"
 #include "kernels/resize.h"
 #include "kernels/softmax.h"
+#include "kernels/subsample_pad.h"
 #include "tensor/math.h"
 
 namespace glassnet {
@@ -470,6 +471,39 @@ Variable avg_pool2d(const Variable& x_, const PoolOptions& options) {
 Variable global_avg_pool(const Variable& x) {
   require_rank("global_avg_pool", x.value(), 4, "x (N, H, W, C)");
   return mean(x, {1, 2});
+}
+
+Variable subsample_pad(const Variable& x_, const SubsamplePadOptions& options) {
+  const Tensor& x = x_.value();
+  require_rank("subsample_pad", x, 4, "x (N, H, W, C)");
+  require(options.stride.h > 0 && options.stride.w > 0 && options.before >= 0 && options.after >= 0,
+          [&] {
+            return fmt::format(
+                "[subsample_pad] expected a stride of at least 1 and no fewer than 0 channels of "
+                "zeros, got stride {}x{}, {} channels before and {} after",
+                options.stride.h, options.stride.w, options.before, options.after);
+          });
+  const kernels::SubsamplePadShape shape{.n = x.dim(0),
+                                         .h = x.dim(1),
+                                         .w = x.dim(2),
+                                         .c = x.dim(3),
+                                         .stride_h = options.stride.h,
+                                         .stride_w = options.stride.w,
+                                         .before = options.before,
+                                         .after = options.after};
+  Tensor y = empty_as(x, {shape.n, shape.out_h(), shape.out_w(), shape.out_c()});
+  on("subsample_pad", x, [&](auto device, auto zero) {
+    using T = decltype(zero);
+    kernels::subsample_pad_forward(device, x.data<T>(), y.data<T>(), shape);
+  });
+  return record("subsample_pad", y, {x_}, [shape](const Tensor& dy, const auto&) {
+    Tensor dx = empty_as(dy, {shape.n, shape.h, shape.w, shape.c});
+    on("subsample_pad", dy, [&](auto device, auto zero) {
+      using T = decltype(zero);
+      kernels::subsample_pad_backward(device, dy.data<T>(), dx.data<T>(), shape);
+    });
+    return std::vector{dx};
+  });
 }
 
 // --- softmax and loss ----------------------------------------------------------------------------

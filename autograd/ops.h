@@ -68,6 +68,15 @@ Variable avg_pool2d(const Variable& x, const PoolOptions& options);
 // x (N, H, W, C) -> (N, C), the mean over space.
 Variable global_avg_pool(const Variable& x);
 
+struct SubsamplePadOptions {
+  Pair stride = 2;
+  int64_t before = 0, after = 0;  // channels of zeros
+};
+// x (N, H, W, C) -> (N, ceil(H / stride), ceil(W / stride), before + C + after): the pixels at
+// multiples of the stride, with channels of zeros around their own. The shortcut without parameters
+// ("option A") of He et al. 2016.
+Variable subsample_pad(const Variable& x, const SubsamplePadOptions& options);
+
 // Over the last axis.
 Variable softmax(const Variable& x);
 Variable log_softmax(const Variable& x);

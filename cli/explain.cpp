@@ -110,8 +110,8 @@ void add_explain(CLI::App& app, Action& action) {
       ->add_option("--class", a.request.target,
                    "what to explain: predicted, or a class's name or index")
       ->capture_default_str();
-  command->add_option("--layer", a.request.layer, "the layer that Grad-CAM looks at")
-      ->capture_default_str();
+  command->add_option("--layer", a.request.layer,
+                      "the layer that Grad-CAM looks at (default: the network's last stage)");
   command->add_option("--out", a.request.out, "folder for the results")->required();
   command->add_option("--save", a.save, "png: overlays and a sheet; npy, json: the raw maps")
       ->delimiter(',')

@@ -12,6 +12,7 @@
 #include "cli/network_input.h"
 #include "cli/output.h"
 #include "data/image.h"
+#include "models/resnet.h"
 #include "report/overlay.h"
 #include "report/sheet.h"
 #include "tensor/file.h"
@@ -115,7 +116,8 @@ ExplainOutcome explain_images(LoadedModel& network, const ExplainRequest& reques
   const std::vector<std::string>& classes = network.card.classes;
   const bool predicted_class = request.target == "predicted";
   const int64_t asked = predicted_class ? -1 : class_index(request.target, classes);
-  network.model->find(request.layer);  // complains before any work is done
+  const std::string layer = request.layer.empty() ? last_stage(*network.model) : request.layer;
+  network.model->find(layer);  // complains before any work is done
   const std::vector<std::string> stems = output_stems(request.images);
   refuse_to_overwrite_inputs(request, stems);
   std::error_code failed;
@@ -134,7 +136,7 @@ ExplainOutcome explain_images(LoadedModel& network, const ExplainRequest& reques
         request.out / name,
         sheet(rows, {.title = request.title,
                      .subtitle = fmt::format("{} at {} px, Grad-CAM at {}", network.card.model,
-                                             network.card.image_size, request.layer)}));
+                                             network.card.image_size, layer)}));
     outcome.sheets.push_back(request.out / name);
     rows.clear();
   };
@@ -160,7 +162,7 @@ ExplainOutcome explain_images(LoadedModel& network, const ExplainRequest& reques
     if (image.true_class >= 0) row.correct = image.predicted == image.true_class;
     for (const std::string& method : request.methods) {
       const Tensor map =
-          explain(*network.model, input, method, {.target = image.target, .layer = request.layer})
+          explain(*network.model, input, method, {.target = image.target, .layer = layer})
               .to(Device{});
       const auto name = [&](const char* extension) {
         image.files.push_back(request.out / fmt::format("{}.{}.{}", stems[i], method, extension));
@@ -186,7 +188,7 @@ ExplainOutcome explain_images(LoadedModel& network, const ExplainRequest& reques
             {"probability", image.probabilities[image.target]},
             {"true_class",
              image.true_class < 0 ? nlohmann::json() : nlohmann::json(classes[image.true_class])},
-            {"layer", method == "gradcam" ? nlohmann::json(request.layer) : nlohmann::json()},
+            {"layer", method == "gradcam" ? nlohmann::json(layer) : nlohmann::json()},
             {"height", map.dim(0)},
             {"width", map.dim(1)},
             {"map", rows_of(map)}};

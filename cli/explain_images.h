@@ -14,7 +14,7 @@ struct ExplainRequest {
   std::vector<std::filesystem::path> images;
   std::vector<std::string> methods = {"gradcam", "saliency"};
   std::string target = "predicted";  // or a class's name or index
-  std::string layer = "layer4";
+  std::string layer;                 // that Grad-CAM looks at; empty: the last stage
   std::filesystem::path out;
   bool png = true, npy = false, json = false;
   std::string title;  // of the sheet

@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <filesystem>
+#include <optional>
 
 #include <fmt/format.h>
 #include <nlohmann/json.hpp>
@@ -17,7 +18,7 @@ namespace {
 struct Arguments {
   std::string model;
   int image_size = 0;
-  int64_t classes = 1000;
+  std::optional<int64_t> classes;
   bool json = false;
 };
 
@@ -27,7 +28,7 @@ int run(const Arguments& a) {
   const auto& known = model_names();
   if (std::find(known.begin(), known.end(), a.model) != known.end()) {
     model = make_model(a.model, {.classes = a.classes});
-    if (image_size == 0) image_size = 224;
+    if (image_size == 0) image_size = usual_input(a.model).image_size;
   } else if (std::filesystem::exists(a.model)) {
     LoadedModel loaded = load_model(a.model, {.image_size = a.image_size});
     model = std::move(loaded.model);
@@ -82,10 +83,9 @@ void add_summary(CLI::App& app, Action& action) {
   command->add_option("MODEL", arguments->model, "an architecture, a run folder or a weight file")
       ->required();
   command->add_option("--image-size", arguments->image_size, "side of the input in pixels")
-      ->check(CLI::Range(32, 4096));
-  command->add_option("--num-classes", arguments->classes, "of an architecture")
-      ->check(CLI::PositiveNumber)
-      ->capture_default_str();
+      ->check(CLI::Range(1, 4096));
+  command->add_option("--num-classes", arguments->classes, "of an architecture (default: its own)")
+      ->check(CLI::PositiveNumber);
   command->add_flag("--json", arguments->json, "print JSON");
   command->callback([=, &action] { action = [arguments] { return run(*arguments); }; });
 }

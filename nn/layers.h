@@ -80,8 +80,8 @@ class BatchNorm2d : public Module {
   BatchNormOptions options() const;
 };
 
-// Counts `batches` more in every BatchNorm2d below `module`: for training steps that ran without
-// `forward`, from a recorded graph.
+// Counts `batches` more in every BatchNorm2d below `module` that is in training mode: for training
+// steps that ran without `forward`, from a recorded graph.
 void count_batch(Module& module, int64_t batches = 1);
 
 class ReLU : public Module {
@@ -112,6 +112,20 @@ class MaxPool2d : public Module {
 // On the CPU, and with a hook on one of the parts, the parts one after the other.
 Variable conv_bn_relu(Conv2d& conv, BatchNorm2d& bn, ReLU* relu, const Variable& x,
                       const Variable& z = {});
+
+// The shortcut without parameters: pixels at multiples of the stride, channels of zeros around
+// them.
+class SubsamplePad : public Module {
+ public:
+  explicit SubsamplePad(const SubsamplePadOptions& options) : options_(options) {}
+  const char* kind() const override { return "SubsamplePad"; }
+
+ protected:
+  Variable forward(const Variable& x) override { return subsample_pad(x, options_); }
+
+ private:
+  SubsamplePadOptions options_;
+};
 
 // (N, H, W, C) -> (N, C)
 class GlobalAvgPool : public Module {

@@ -1,13 +1,13 @@
-"""The safetensors files of golden values, read and written with nothing but NumPy.
-
-Types other than float64 and int64 do not occur in them.
+"""Safetensors files for scripts, of golden values for example, read and written with nothing but
+NumPy. Types other than those below do not occur in them.
 """
 import json
 import struct
 
 import numpy
 
-TYPES = {"F64": numpy.float64, "I64": numpy.int64}
+TYPES = {"F64": numpy.float64, "F32": numpy.float32, "I64": numpy.int64}
+NAMES = {numpy.dtype(kind): name for name, kind in TYPES.items()}
 
 
 def read(path):
@@ -25,10 +25,10 @@ def read(path):
 
 
 def write(path, tensors, metadata):
-    """Arrays of float64."""
+    """Arrays of the types above, {name: array}."""
     header, offset = {"__metadata__": metadata}, 0
     for name, value in tensors.items():
-        header[name] = {"dtype": "F64", "shape": list(value.shape),
+        header[name] = {"dtype": NAMES[value.dtype], "shape": list(value.shape),
                         "data_offsets": [offset, offset + value.nbytes]}
         offset += value.nbytes
     text = json.dumps(header, separators=(",", ":")).encode()

@@ -591,6 +591,8 @@ INSTANTIATE_TEST_SUITE_P(
                     ConvCase{"odd_channels", {2, 11, 7, 5, 17, 3, 3, 1, 1, 1, 1}},
                     ConvCase{"dilated", {2, 15, 15, 16, 16, 3, 3, 1, 1, 2, 2, 2, 2}},
                     ConvCase{"groups", {2, 10, 9, 32, 64, 3, 3, 1, 1, 1, 1, 1, 1, 4}},
+                    ConvCase{"groups_32", {32, 56, 56, 128, 128, 3, 3, 1, 1, 1, 1, 1, 1, 32}},
+                    ConvCase{"groups_64", {32, 28, 28, 512, 512, 3, 3, 2, 2, 1, 1, 1, 1, 64}},
                     ConvCase{"depthwise", {2, 12, 12, 32, 32, 3, 3, 1, 1, 1, 1, 1, 1, 32}}),
     [](const auto& row) { return std::string(row.param.name); });
 

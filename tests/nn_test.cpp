@@ -108,7 +108,17 @@ TEST(ResNet, NamesShapesAndOrderAreTorchvisions) {
                                                      {"resnet34", 21'797'672},
                                                      {"resnet50", 25'557'032},
                                                      {"resnet101", 44'549'160},
-                                                     {"resnet152", 60'192'808}};
+                                                     {"resnet152", 60'192'808},
+                                                     {"resnext50_32x4d", 25'028'904},
+                                                     {"resnext101_32x8d", 88'791'336},
+                                                     {"resnext101_64x4d", 83'455'272},
+                                                     {"wide_resnet50_2", 68'883'240},
+                                                     {"wide_resnet101_2", 126'886'696},
+                                                     {"resnet20", 269'722},
+                                                     {"resnet32", 464'154},
+                                                     {"resnet44", 658'586},
+                                                     {"resnet56", 853'018},
+                                                     {"resnet110", 1'727'962}};
   ASSERT_EQ(model_names().size(), parameters.size());
   for (const std::string& name : model_names()) {
     SCOPED_TRACE(name);
@@ -118,6 +128,39 @@ TEST(ResNet, NamesShapesAndOrderAreTorchvisions) {
     EXPECT_EQ(model->parameter_count(), golden.parameters);
     EXPECT_EQ(model->parameter_count(), parameters.at(name));
   }
+}
+
+// Of any number of classes, with either name for the classifier, and with tensors lacking.
+TEST(ResNet, TensorsTellTheirModel) {
+  for (const std::string& name : model_names()) {
+    SCOPED_TRACE(name);
+    std::vector<NamedShape> tensors;
+    for (const auto& [tensor, value] : make_model(name, {.classes = 7})->state_dict()) {
+      std::vector<int64_t> dims = value.shape().dims();
+      if (dims.size() == 4) dims = {dims[0], dims[3], dims[1], dims[2]};
+      if (tensor != "bn1.bias") tensors.push_back({tensor, Shape(dims)});
+    }
+    EXPECT_EQ(model_fitting(tensors), name);
+    for (NamedShape& tensor : tensors) {
+      if (tensor.name.starts_with("fc.")) tensor.name = "linear." + tensor.name.substr(3);
+    }
+    EXPECT_EQ(model_fitting(tensors), name);
+    tensors.push_back({"layer1.99.conv2.weight", {64, 64, 3, 3}});  // not counted: 98 lack
+    EXPECT_EQ(model_fitting(tensors), name);
+    std::erase_if(tensors, [](const auto& tensor) { return tensor.name == "conv1.weight"; });
+    EXPECT_EQ(model_fitting(tensors), std::nullopt);
+  }
+  EXPECT_EQ(model_fitting({}), std::nullopt);
+  EXPECT_EQ(model_fitting({{"conv1.weight", {}}, {"fc.weight", {1}}}), std::nullopt);
+}
+
+TEST(ResNet, KnowsItsLastStageAndUsualInput) {
+  EXPECT_EQ(last_stage(*make_model("resnet18")), "layer4");
+  EXPECT_EQ(last_stage(*make_model("resnet20")), "layer3");
+  EXPECT_THROW(last_stage(ReLU()), UsageError);
+  EXPECT_EQ(usual_input("wide_resnet50_2").image_size, 224);
+  EXPECT_EQ(usual_input("resnet56").image_size, 32);
+  EXPECT_EQ(usual_input("resnet56").classes, 10);
 }
 
 TEST(ResNet, TheClassifierFollowsTheNumberOfClasses) {
@@ -418,7 +461,7 @@ TEST(StateDicts, WhatDoesNotFitChangesNothingAndIsNamed) {
   ASSERT_EQ(state.front().name, "conv.weight");
   const std::string message = message_of([&] { net.load_state_dict(state); });
   expect_contains(message, "1 missing (fc.bias)");
-  expect_contains(message, "1 unexpected (fc.scale)");
+  expect_contains(message, "1 unexpected (fc.scale, nearest is fc.bias)");
   expect_contains(message, "conv.weight: expected (4, 3, 3, 3), got (4, 3, 3, 5)");
   EXPECT_EQ(values_of(net.state_dict()), before);
 }
@@ -426,8 +469,8 @@ TEST(StateDicts, WhatDoesNotFitChangesNothingAndIsNamed) {
 TEST(StateDicts, AComplaintListsAtMostTenNames) {
   const auto large = make_model("resnet18", {.classes = 2});
   const std::string message = message_of([&] { large->load_state_dict({}); });
-  expect_contains(message, "122 missing (conv1.weight, bn1.weight");
-  expect_contains(message, ", …)");
+  expect_contains(message, "122 missing (conv1.weight; bn1.weight");
+  expect_contains(message, "; …)");
   EXPECT_LT(message.size(), 500u);
 }
 

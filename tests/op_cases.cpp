@@ -103,6 +103,11 @@ void add_convolutions(std::vector<OpCase>& rows) {
   conv("3x3_17_to_31", {3, 9, 10, 17}, {31, 3, 3, 17}, true, {.padding = 1}, "");
   conv("depthwise_32", {2, 12, 12, 32}, {32, 3, 3, 1}, true, {.padding = 1, .groups = 32}, "");
   conv("groups4_64", {2, 8, 8, 64}, {64, 3, 3, 16}, false, {.padding = 1, .groups = 4}, "");
+  // The shapes of ResNeXts: 32 groups of 4 channels and more.
+  conv("groups32_of_4", {1, 6, 5, 128}, {128, 3, 3, 4}, false, {.padding = 1, .groups = 32}, "");
+  conv("groups32_of_8_stride2", {1, 7, 6, 256}, {256, 3, 3, 8}, false,
+       {.stride = 2, .padding = 1, .groups = 32}, "");
+  conv("groups64_of_4", {2, 5, 5, 256}, {256, 3, 3, 4}, false, {.padding = 1, .groups = 64}, "");
 }
 
 void add_fused_convolutions(std::vector<OpCase>& rows) {
@@ -128,6 +133,9 @@ void add_fused_convolutions(std::vector<OpCase>& rows) {
        "conv2d(a, b, c, padding=1) + d");
   conv("1x1_stride2_no_relu", {2, 5, 6, 3}, {4, 1, 1, 3}, {}, {.stride = 2}, false,
        "conv2d(a, b, c, stride=2)");
+  conv("groups4_added", {1, 4, 5, 8}, {8, 3, 3, 2}, {1, 4, 5, 8}, {.padding = 1, .groups = 4}, true,
+       "(conv2d(a, b, c, padding=1, groups=4) + d).relu()");
+  conv("groups32_of_4", {1, 6, 5, 128}, {128, 3, 3, 4}, {}, {.padding = 1, .groups = 32}, true, "");
   conv("3x3_64_to_64_added", {2, 14, 14, 64}, {64, 3, 3, 64}, {2, 14, 14, 64}, {.padding = 1}, true,
        "");
   conv("3x3_17_to_31", {3, 9, 10, 17}, {31, 3, 3, 17}, {}, {.padding = 1}, true, "");
@@ -280,6 +288,30 @@ void add_pools(std::vector<OpCase>& rows) {
   rows.push_back({"global_avg_pool/single_pixel", {{3, 1, 1, 4}}, global, "global_avg_pool(a)"});
   rows.push_back({"global_avg_pool/single_channel", {{1, 5, 3, 1}}, global, "global_avg_pool(a)"});
   rows.push_back({"global_avg_pool/64_channels", {{4, 7, 7, 64}}, global, ""});
+}
+
+void add_subsamplings(std::vector<OpCase>& rows) {
+  const auto subsample = [&](const char* name, const Shape& x, const SubsamplePadOptions& options,
+                             const char* torch) {
+    rows.push_back({fmt::format("subsample_pad/{}", name),
+                    {{x, Values::kNormal}},
+                    [options](Inputs v) { return subsample_pad(v[0], options); },
+                    torch});
+  };
+  subsample("even", {2, 4, 6, 4}, {.before = 2, .after = 2}, "subsample_pad(a, 2, 2, 2, 2)");
+  subsample("odd", {1, 5, 7, 3}, {.before = 1, .after = 2}, "subsample_pad(a, 2, 2, 1, 2)");
+  subsample("channels_alone", {2, 3, 2, 2}, {.stride = 1, .before = 3, .after = 1},
+            "subsample_pad(a, 1, 1, 3, 1)");
+  subsample("pixels_alone", {1, 6, 5, 3}, {}, "subsample_pad(a, 2, 2, 0, 0)");
+  subsample("stride3x1_after", {1, 7, 3, 2}, {.stride = {3, 1}, .after = 2},
+            "subsample_pad(a, 3, 1, 0, 2)");
+  subsample("stride_beyond_the_image", {2, 2, 3, 1}, {.stride = 5, .before = 1},
+            "subsample_pad(a, 5, 5, 1, 0)");
+  subsample("single_pixel", {3, 1, 1, 2}, {.before = 1, .after = 1},
+            "subsample_pad(a, 2, 2, 1, 1)");
+  // Of CIFAR's ResNets, where sixteen bytes are moved at once.
+  subsample("16_to_32", {2, 32, 32, 16}, {.before = 8, .after = 8}, "");
+  subsample("32_to_64_odd", {3, 9, 11, 32}, {.before = 16, .after = 16}, "");
 }
 
 void add_softmaxes(std::vector<OpCase>& rows) {
@@ -523,6 +555,7 @@ const std::vector<OpCase>& op_cases() {
     add_batch_norms(rows);
     add_fused_batch_norms(rows);
     add_pools(rows);
+    add_subsamplings(rows);
     add_softmaxes(rows);
     add_shape_ops(rows);
     add_reductions(rows);

@@ -374,6 +374,11 @@ INSTANTIATE_TEST_SUITE_P(
                               max_pool2d(zeros({1, 4, 4, 1}), {.window = 2, .padding = 2});
                             },
                             "[max_pool2d]"},
+                    Refusal{"subsample_pad_channels",
+                            [] {
+                              subsample_pad(zeros({1, 4, 4, 1}), {.before = -1});
+                            },
+                            "[subsample_pad] expected a stride of at least 1"},
                     Refusal{"cross_entropy_label",
                             [] {
                               cross_entropy(zeros({1, 3}), Tensor::from<int64_t>({3}, {1}));

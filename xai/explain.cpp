@@ -5,6 +5,7 @@
 #include <fmt/format.h>
 #include <fmt/ranges.h>
 
+#include "models/resnet.h"
 #include "tensor/math.h"
 
 namespace glassnet {
@@ -77,7 +78,10 @@ void require_method(const std::string& method) {
 Tensor explain(Module& model, const Tensor& image, const std::string& method,
                const ExplainOptions& options) {
   require_method(method);
-  if (method == "gradcam") return grad_cam(model, image, options.target, options.layer);
+  if (method == "gradcam") {
+    return grad_cam(model, image, options.target,
+                    options.layer.empty() ? last_stage(model) : options.layer);
+  }
   return saliency(model, image, options.target);
 }
 

@@ -30,8 +30,8 @@ Tensor grad_cam(Module& model, const Tensor& image, int64_t target, const std::s
 Tensor saliency(Module& model, const Tensor& image, int64_t target);
 
 struct ExplainOptions {
-  int64_t target = 0;            // class index
-  std::string layer = "layer4";  // for methods that look at a layer
+  int64_t target = 0;  // class index
+  std::string layer;   // for methods that look at a layer; empty: a ResNet's last stage
 };
 
 // "gradcam", "saliency".

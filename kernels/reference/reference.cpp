@@ -6,6 +6,7 @@
 #include "kernels/reference/reduce.h"
 #include "kernels/reference/resize.h"
 #include "kernels/reference/softmax.h"
+#include "kernels/reference/subsample_pad.h"
 
 namespace glassnet::kernels {
 
@@ -120,6 +121,13 @@ void resize_bilinear_forward(Cpu, const double* x, double* y, const ResizeShape&
 }
 void resize_bilinear_backward(Cpu, const double* dy, double* dx, const ResizeShape& shape) {
   reference::resize_bilinear_backward(dy, dx, shape);
+}
+
+void subsample_pad_forward(Cpu, const double* x, double* y, const SubsamplePadShape& shape) {
+  reference::subsample_pad_forward(x, y, shape);
+}
+void subsample_pad_backward(Cpu, const double* dy, double* dx, const SubsamplePadShape& shape) {
+  reference::subsample_pad_backward(dy, dx, shape);
 }
 
 }  // namespace glassnet::kernels
