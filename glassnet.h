@@ -38,6 +38,7 @@
 #include "training/metrics.h"
 #include "training/optimizer.h"
 #include "training/options.h"
+#include "training/parameter_rates.h"
 #include "training/prediction_log.h"
 #include "training/run_folder.h"
 #include "training/schedule.h"

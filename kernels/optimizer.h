@@ -26,8 +26,9 @@ struct StepControl {
   int32_t skip = 0;          // 1: the gradients are not finite, and the update changes nothing
 };
 
-// One parameter: w, g (count) and the state, v (momentum) for SGD, m and v for Adam; `decay` is its
-// own weight decay. `steps` is Adam's number of updates so far, counted up by each.
+// One parameter: w, g (count) and the state, v (momentum) for SGD, m and v for Adam. Its own weight
+// decay is `decay`, its own learning rate `rate_factor` times the step's. `steps` is Adam's number
+// of updates so far, counted up by each.
 struct ParameterUpdate {
   float* w = nullptr;
   const float* g = nullptr;
@@ -36,6 +37,7 @@ struct ParameterUpdate {
   int64_t* steps = nullptr;
   int64_t count = 0;
   float decay = 0;
+  float rate_factor = 1;
 };
 
 struct SgdRule {

@@ -99,7 +99,7 @@ BatchNormOptions BatchNorm2d::options() const {
 
 void count_batch(Module& module, int64_t batches) {
   for (const auto& [path, below] : module.named_modules()) {
-    if (const auto* bn = dynamic_cast<BatchNorm2d*>(below)) {
+    if (const auto* bn = dynamic_cast<BatchNorm2d*>(below); bn != nullptr && bn->training()) {
       *bn->num_batches_tracked.data<int64_t>() += batches;
     }
   }

@@ -14,6 +14,7 @@
 #include "tensor/random.h"
 #include "tests/device_support.h"
 #include "tests/op_harness.h"
+#include "training/parameter_rates.h"
 #include "training/train_step.h"
 #include "xai/explain.h"
 
@@ -71,8 +72,10 @@ struct Trained {
 };
 
 // Some steps on `device`; every third batch is smaller than the others.
-Trained train_some(Device device, int steps, const TrainStepOptions& options, bool adam = false) {
+Trained train_some(Device device, int steps, const TrainStepOptions& options, bool adam = false,
+                   const std::vector<std::string>& frozen = {}) {
   const std::unique_ptr<Module> net = fresh(device);
+  freeze(*net, rate_factors(*net, frozen, {}));
   const auto optimizer = adam ? make_adam(net->named_parameters(), {.weight_decay = 1e-3})
                               : make_sgd(net->named_parameters());
   TrainStep step(*net, *optimizer, options);
@@ -168,6 +171,68 @@ TEST_F(DeviceTraining, ReplayedStepsAreTheSameBitsAsEagerOnes) {
   EXPECT_EQ(graphed.replayed, 12 - 2 * 2);  // two sizes of batch, two steps each before recording
   EXPECT_EQ(graphed.losses, eager.losses);
   expect_same_bits(graphed.state, eager.state);
+}
+
+// A frozen beginning, where a convolution has its batch norm folded into it; a frozen batch norm
+// that gradients come through; and a convolution without its batch norm.
+const std::vector<std::vector<std::string>> kFrozenParts = {
+    {"conv1", "bn1"}, {"bn1", "bn2"}, {"conv1", "bn2.weight"}};
+
+TEST_F(DeviceTraining, WhatIsFrozenStaysAsItWasToTheLastBit) {
+  kernels::set_deterministic(true);
+  const StateDict before = fresh(device_)->state_dict();
+  for (const std::vector<std::string>& frozen : kFrozenParts) {
+    const auto stays = [&](const std::string& name) {
+      return std::any_of(frozen.begin(), frozen.end(), [&](const std::string& path) {
+        return name == path || name.starts_with(path + ".");
+      });
+    };
+    const Trained eager = train_some(device_, 6, {.graph = false}, false, frozen);
+    const Trained graphed = train_some(device_, 6, {.graph = true}, false, frozen);
+    const Trained narrow = train_some(device_, 3, {.compute = DType::kFloat16}, true, frozen);
+    EXPECT_EQ(graphed.replayed, 6 - 2 * 2);
+    expect_same_bits(graphed.state, eager.state);
+    for (const Trained* trained : {&eager, &graphed, &narrow}) {
+      for (size_t i = 0; i < before.size(); ++i) {
+        EXPECT_EQ(same_elements(trained->state[i].tensor, before[i].tensor), stays(before[i].name))
+            << before[i].name;
+      }
+    }
+  }
+}
+
+TEST_F(DeviceTraining, AFrozenPartHasTheLossesOfTheCpu) {
+  const Trained all = train_some(device_, 6, {});
+  for (const std::vector<std::string>& frozen : kFrozenParts) {
+    const Trained here = train_some({}, 6, {}, false, frozen);
+    const Trained there = train_some(device_, 6, {}, false, frozen);
+    for (size_t i = 0; i < here.losses.size(); ++i) {
+      EXPECT_NEAR(there.losses[i], here.losses[i], 1e-3 * here.losses[i]) << "step " << i;
+    }
+    EXPECT_NE(there.losses, all.losses);
+  }
+}
+
+// Hooks see whether anything would be done on the way back.
+TEST_F(DeviceTraining, NothingIsRecordedBeforeWhatLearns) {
+  for (const bool frozen : {false, true}) {
+    const std::unique_ptr<Module> net = fresh(device_);
+    if (frozen) freeze(*net, rate_factors(*net, {"conv1", "bn1"}, {}));
+    std::vector<bool> recorded;
+    const auto look = [&](const Variable& y) {
+      recorded.push_back(y.requires_grad());
+      return y;
+    };
+    const HookHandle early = net->on_forward("maxpool", look),
+                     late = net->on_forward("conv2", look);
+    backward(cross_entropy((*net)(Variable(random_batch(4, 12, 0, device_).images)),
+                           random_batch(4, 12, 0, device_).labels));
+    EXPECT_EQ(recorded, (std::vector<bool>{!frozen, true}));
+    for (const NamedVariable& parameter : net->named_parameters()) {
+      const bool first = parameter.name.starts_with("conv1.") || parameter.name.starts_with("bn1.");
+      EXPECT_EQ(parameter.variable.grad().defined(), !(frozen && first)) << parameter.name;
+    }
+  }
 }
 
 TEST_F(DeviceTraining, DeterministicRunsRepeatBitByBit) {

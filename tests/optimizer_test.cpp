@@ -71,6 +71,18 @@ Make adam(const AdamOptions& options) {
   return [=](auto parameters) { return make_adam(std::move(parameters), options); };
 }
 
+// The factors of scripts/make-golden-optimizers, in turn.
+template <class Options, class MakeWith>
+Make scaled(MakeWith make, Options options) {
+  return [=](std::vector<NamedVariable> parameters) mutable {
+    options.rate_factors.clear();
+    for (size_t i = 0; i < parameters.size(); ++i) {
+      options.rate_factors.push_back(i % 2 == 0 ? 0.25 : 3);
+    }
+    return make(std::move(parameters), options);
+  };
+}
+
 const std::vector<Variant>& variants() {
   static const std::vector<Variant> all = {
       {"sgd", sgd({.momentum = 0, .nesterov = false, .weight_decay = 0})},
@@ -80,6 +92,9 @@ const std::vector<Variant>& variants() {
       {"adam", adam({})},
       {"adam_decay", adam({.beta1 = 0.8, .beta2 = 0.99, .weight_decay = 0.1})},
       {"adamw", adam({.weight_decay = 0.1, .decoupled = true})},
+      {"sgd_scaled", scaled<SgdOptions>(make_sgd, {.weight_decay = 0.1})},
+      {"adam_scaled", scaled<AdamOptions>(make_adam, {.weight_decay = 0.1})},
+      {"adamw_scaled", scaled<AdamOptions>(make_adam, {.weight_decay = 0.1, .decoupled = true})},
   };
   return all;
 }
@@ -182,6 +197,8 @@ TEST(Optimizer, RefusesAStateThatDoesNotFit) {
   EXPECT_THROW(optimizer->load_state({{"momentum.matrix", Tensor::zeros({4, 3})}}), Error);
   EXPECT_THROW(make_adam(parameters)->load_state({{"mean.matrix", Tensor::zeros({3, 4})}}), Error);
   EXPECT_THROW(make_sgd(parameters, {.momentum = 0, .nesterov = true}), Error);
+  EXPECT_THROW(make_sgd(parameters, {.rate_factors = {1}}), Error);
+  EXPECT_THROW(make_adam(parameters, {.rate_factors = {1, 1, 1}}), Error);
 }
 
 TEST(GradientNorm, ClipsAsPyTorch) {

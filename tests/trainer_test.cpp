@@ -6,14 +6,17 @@
 #include <limits>
 #include <map>
 
+#include <gmock/gmock.h>
 #include <gtest/gtest.h>
 #include <nlohmann/json.hpp>
 
 #include "models/safetensors.h"
 #include "models/weights.h"
 #include "tensor/file.h"
+#include "tensor/math.h"
 #include "tests/data_support.h"
 #include "tests/device_support.h"
+#include "tests/op_harness.h"
 #include "training/checkpoint.h"
 #include "training/prediction_log.h"
 
@@ -89,7 +92,7 @@ class Trainer : public ::testing::Test {
     result.threads = 1;
     result.loader_threads = 3;
     result.factory = [](const std::string&, const ModelOptions& model) {
-      return std::make_unique<SmallNet>(model.classes);
+      return std::make_unique<SmallNet>(*model.classes);
     };
     return result;
   }
@@ -307,6 +310,93 @@ TEST_F(Trainer, AResumedRunEndsWithTheSameBits) {
   }
 }
 
+// What a run with a frozen first layer, and a classifier that learns slowly, must have kept.
+void expect_frozen_start(const fs::path& run) {
+  SmallNet fresh(3);
+  initialise(fresh, 0);
+  const StateDict before = fresh.state_dict();
+  SmallNet trained(3);
+  load_weights(RunFolder(run).last(), trained);
+  const StateDict after = trained.state_dict();
+  for (size_t i = 0; i < before.size(); ++i) {
+    EXPECT_EQ(before[i].tensor.to_vector<float>() == after[i].tensor.to_vector<float>(),
+              !before[i].name.starts_with("fc."))
+        << before[i].name;
+  }
+}
+
+TEST_F(Trainer, AFrozenStartStaysThroughEpochsAndResumes) {
+  TrainOptions whole = options("whole");
+  whole.freeze = {"conv1", "bn*"};
+  whole.lr_scale = {"*=3", "fc.weight=0.25"};
+  TrainPlan plan;
+  TrainObserver observer;
+  observer.begin = [&](const TrainPlan& p) { plan = p; };
+  ASSERT_TRUE(train(whole, observer).finished);
+  EXPECT_EQ(plan.rates,
+            "3 of 5 tensors frozen (232 of 259 parameters), 1 of 1 batch norms keep their "
+            "statistics, 2 of 5 tensors learn at a rate of their own (27 parameters)");
+  EXPECT_EQ(plan.warnings.size(), 1U) << "nothing was said of frozen random weights";
+  expect_frozen_start(whole.out);
+
+  TrainOptions o = whole;
+  o.out = runs_ / "halting";
+  int64_t step = 0;
+  observer.step = [&](const StepInfo& info) { step = (info.epoch - 1) * 4 + info.step; };
+  observer.stop_requested = [&] { return step == 6; };
+  EXPECT_FALSE(train(o, observer).finished);
+  o.freeze = {};
+  o.lr_scale = {};
+  step = 0;
+  EXPECT_TRUE(train(resumed(o), observer).finished);
+  EXPECT_EQ(plan.options.freeze, whole.freeze);
+  EXPECT_EQ(plan.options.lr_scale, whole.lr_scale);
+  expect_same_run(whole.out, o.out);
+}
+
+TEST_F(Trainer, ALearningRateOfItsOwnMovesALayerFurther) {
+  const auto moved = [&](const std::string& run, const std::vector<std::string>& lr_scale) {
+    TrainOptions o = options(run);
+    o.lr_scale = lr_scale;
+    o.momentum = 0;
+    o.weight_decay = 0;
+    o.schedule = ScheduleKind::kConstant;
+    TrainObserver observer;
+    observer.stop_requested = [] { return true; };
+    train(o, observer);
+    SmallNet fresh(3), trained(3);
+    initialise(fresh, 0);
+    load_weights(RunFolder(o.out).last(), trained);
+    return sub(trained.fc.weight.value(), fresh.fc.weight.value());
+  };
+  const Tensor plain = moved("plain", {}), tenfold = moved("tenfold", {"fc.weight=10"});
+  EXPECT_TRUE(near_normwise(tenfold, scale(plain, 10), 1e-4));
+  EXPECT_TRUE(same_elements(moved("other", {"conv1=10"}), plain));
+}
+
+TEST_F(Trainer, ReadsConfigurationsFromBeforeFreezing) {
+  TrainOptions o = options("run");
+  o.freeze = {"conv1"};
+  o.lr_scale = {"fc=2"};
+  TrainObserver observer;
+  observer.stop_requested = [] { return true; };
+  train(o, observer);
+  const fs::path path = RunFolder(o.out).config();
+  EXPECT_EQ(load_config(path).options.freeze, o.freeze);
+  EXPECT_EQ(load_config(path).options.lr_scale, o.lr_scale);
+  auto config = nlohmann::json::parse(read_file(path));
+  EXPECT_EQ(config["freeze"], o.freeze);
+  EXPECT_EQ(config["lr_scale"], o.lr_scale);
+  config.erase("freeze");
+  config.erase("lr_scale");
+  write_file_atomically(path, config.dump());
+  EXPECT_TRUE(load_config(path).options.freeze.empty());
+  EXPECT_TRUE(load_config(path).options.lr_scale.empty());
+  config.erase("momentum");
+  write_file_atomically(path, config.dump());
+  EXPECT_THROW(load_config(path), Error) << "a key that every version wrote";
+}
+
 // Whole runs on the CUDA device: the GPU, or the host executor.
 class DeviceTrainer : public Trainer {
  protected:
@@ -355,11 +445,22 @@ TEST_F(DeviceTrainer, AResumedRunEndsWithTheSameBits) {
   }
 }
 
+TEST_F(DeviceTrainer, AFrozenStartStaysThroughEpochs) {
+  for (const bool graph : {true, false}) {
+    TrainOptions o = device_options(graph ? "graphed" : "eager", "fp32");
+    o.graph = graph;
+    o.freeze = {"conv1", "bn1"};
+    o.lr_scale = {"fc.weight=0.25"};
+    EXPECT_TRUE(train(o).finished);
+    expect_frozen_start(o.out);
+  }
+}
+
 TEST_F(DeviceTrainer, ALossThatIsNoNumberStopsTheRun) {
   TrainOptions o = device_options("spoilt", "fp32");
   o.graph = false;  // this network does something else in its seventh step
   o.factory = [](const std::string&, const ModelOptions& model) {
-    return std::make_unique<SpoiltNet>(model.classes, 6);
+    return std::make_unique<SpoiltNet>(*model.classes, 6);
   };
   EXPECT_NE(error_of([&] { train(o); }).find("the loss is nan at step"), std::string::npos);
 }
@@ -457,7 +558,7 @@ TEST_F(Trainer, AWriteThatFailsLeavesTheCheckpointBefore) {
 TEST_F(Trainer, ALossThatIsNoNumberStopsTheRun) {
   TrainOptions o = options("run");
   o.factory = [](const std::string&, const ModelOptions& model) {
-    return std::make_unique<SpoiltNet>(model.classes, 6);
+    return std::make_unique<SpoiltNet>(*model.classes, 6);
   };
   const std::string error = error_of([&] { train(o); });
   for (const char* part : {"loss is nan", "step 3 of epoch 2", "learning rate", "--lr"}) {
@@ -524,6 +625,10 @@ TEST_F(Trainer, AResumeKeepsTheRunsOptions) {
   EXPECT_NE(refusal([](TrainOptions& t) { t.given = {"seed"}; }).find("--seed 0 differs"),
             std::string::npos)
       << "a default that was asked for by name";
+  EXPECT_NE(refusal([](TrainOptions& t) { t.freeze = {"conv1"}; }).find("--freeze [\"conv1\"]"),
+            std::string::npos);
+  EXPECT_NE(refusal([](TrainOptions& t) { t.lr_scale = {"fc=2"}; }).find("--lr-scale"),
+            std::string::npos);
   EXPECT_NE(refusal([](TrainOptions& t) { t.epochs = 9; }).find("one-cycle schedule"),
             std::string::npos);
 
@@ -564,6 +669,14 @@ TEST_F(Trainer, RefusesOptionsThatMakeNoSense) {
       {"--lr", [&](TrainOptions& t) { t.learning_rate = nan; }},
       {"--weight-decay", [](TrainOptions& t) { t.weight_decay = -1; }},
       {"--momentum", [](TrainOptions& t) { t.momentum = 1; }},
+      {"--freeze",
+       [](TrainOptions& t) {
+         t.freeze = {"conv1", "layer1"};
+       }},
+      {"--freeze", [](TrainOptions& t) { t.freeze = {"*"}; }},
+      {"--lr-scale", [](TrainOptions& t) { t.lr_scale = {"layer1=2"}; }},
+      {"--lr-scale", [](TrainOptions& t) { t.lr_scale = {"fc"}; }},
+      {"--lr-scale", [](TrainOptions& t) { t.lr_scale = {"fc=0"}; }},
       {"--clip-norm", [](TrainOptions& t) { t.clip_norm = -1; }},
       {"--label-smoothing", [](TrainOptions& t) { t.label_smoothing = 1; }},
       {"--warmup-epochs", [](TrainOptions& t) { t.warmup_epochs = 4; }},
@@ -605,9 +718,13 @@ TEST_F(Trainer, AResNetStartsFromWeightsOfOtherClasses) {
   o.pretrained = file;
   o.learning_rate = 1e-12;
   o.momentum = 0;
+  std::vector<std::string> said;
   TrainObserver observer;
   observer.stop_requested = [] { return true; };
+  observer.begin = [&](const TrainPlan& plan) { said = plan.warnings; };
   train(o, observer);
+  ASSERT_EQ(said.size(), 1U);
+  EXPECT_THAT(said[0], testing::HasSubstr("tells 5 classes apart, this data set has 3"));
 
   const LoadedModel loaded = load_model(o.out);
   EXPECT_EQ(loaded.card.classes.size(), 3U);
@@ -624,6 +741,26 @@ TEST_F(Trainer, AResNetStartsFromWeightsOfOtherClasses) {
       EXPECT_EQ(to[i].tensor.shape(), (Shape{3, 512}));
     }
   }
+}
+
+TEST_F(Trainer, TheModelIsThatOfThePretrainedWeightsUnlessNamed) {
+  const auto trained = make_model("resnet34", {.classes = 3});
+  initialise(*trained, 78);
+  const fs::path file = runs_ / "trained.safetensors";
+  save_weights(file, *trained, {.model = "resnet34", .classes = {"a", "b", "c"}});
+  TrainOptions o = options("run");
+  o.factory = nullptr;
+  o.model = TrainOptions{}.model;
+  o.pretrained = file;
+  TrainObserver observer;
+  observer.stop_requested = [] { return true; };
+  observer.begin = [&](const TrainPlan& plan) { EXPECT_TRUE(plan.warnings.empty()); };
+  train(o, observer);
+  EXPECT_EQ(load_model(o.out).card.model, "resnet34");
+
+  o.out = runs_ / "named";
+  o.given = {"model"};
+  EXPECT_THAT(error_of([&] { train(o, observer); }), testing::HasSubstr("read as resnet18"));
 }
 
 }  // namespace

@@ -24,6 +24,18 @@ void check_parameters(const std::vector<NamedVariable>& parameters) {
   }
 }
 
+void check_rate_factors(const std::vector<double>& factors, size_t parameters) {
+  require(factors.empty() || factors.size() == parameters, [&] {
+    return fmt::format(
+        "[optimizer] expected no rate factors or one for each of {} parameters, got {}", parameters,
+        factors.size());
+  });
+}
+
+float rate_factor(const std::vector<double>& factors, size_t parameter) {
+  return factors.empty() ? 1.0F : static_cast<float>(factors[parameter]);
+}
+
 Device device_of(const std::vector<NamedVariable>& parameters) {
   return parameters.empty() ? Device{} : parameters.front().variable.value().device();
 }
@@ -125,7 +137,8 @@ class Sgd : public Optimizer {
                          .g = gradient.data<float>(),
                          .v = options_.momentum > 0 ? momentum_[i].data<float>() : nullptr,
                          .count = value.numel(),
-                         .decay = decay_of(parameters_[i], options_.decay, options_.weight_decay)});
+                         .decay = decay_of(parameters_[i], options_.decay, options_.weight_decay),
+                         .rate_factor = rate_factor(options_.rate_factors, i)});
     }
     on(control.device(), [&](auto device) {
       kernels::sgd_step(device, updates,
@@ -179,7 +192,8 @@ class Adam : public Optimizer {
                          .v = square_[i].data<float>(),
                          .steps = steps_.data<int64_t>() + i,
                          .count = value.numel(),
-                         .decay = decay_of(parameters_[i], options_.decay, options_.weight_decay)});
+                         .decay = decay_of(parameters_[i], options_.decay, options_.weight_decay),
+                         .rate_factor = rate_factor(options_.rate_factors, i)});
     }
     on(control.device(), [&](auto device) {
       kernels::adam_step(device, updates,
@@ -241,12 +255,14 @@ Tensor control_tensor(const kernels::StepControl& control, Device device) {
 std::unique_ptr<Optimizer> make_sgd(std::vector<NamedVariable> parameters,
                                     const SgdOptions& options) {
   check_parameters(parameters);
+  check_rate_factors(options.rate_factors, parameters.size());
   return std::make_unique<Sgd>(std::move(parameters), options);
 }
 
 std::unique_ptr<Optimizer> make_adam(std::vector<NamedVariable> parameters,
                                      const AdamOptions& options) {
   check_parameters(parameters);
+  check_rate_factors(options.rate_factors, parameters.size());
   return std::make_unique<Adam>(std::move(parameters), options);
 }
 

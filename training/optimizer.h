@@ -7,6 +7,8 @@
 //   Adam   g += d w;  m = b1 m + (1 - b1) g;  v = b2 v + (1 - b2) g g;
 //          w -= lr / (1 - b1^t) m / (sqrt(v / (1 - b2^t)) + eps)     (Kingma and Ba, ICLR 2015)
 //   AdamW  w -= lr d w first, and no d w in the gradient            (Loshchilov and Hutter, 2019)
+//
+// A parameter's lr is that of the step times a factor of its own, 1 where none is given.
 #pragma once
 
 #include <memory>
@@ -55,6 +57,7 @@ struct SgdOptions {
   bool nesterov = true;  // only with momentum
   double weight_decay = 5e-4;
   Decay decay = Decay::kAll;
+  std::vector<double> rate_factors = {};  // one for each parameter, or none
 };
 std::unique_ptr<Optimizer> make_sgd(std::vector<NamedVariable> parameters,
                                     const SgdOptions& options = {});
@@ -66,6 +69,7 @@ struct AdamOptions {
   double weight_decay = 0;
   bool decoupled = false;  // AdamW
   Decay decay = Decay::kAll;
+  std::vector<double> rate_factors = {};  // one for each parameter, or none
 };
 std::unique_ptr<Optimizer> make_adam(std::vector<NamedVariable> parameters,
                                      const AdamOptions& options = {});

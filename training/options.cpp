@@ -10,6 +10,7 @@
 
 #include "kernels/error.h"
 #include "tensor/file.h"
+#include "training/parameter_rates.h"
 
 namespace glassnet {
 namespace {
@@ -124,6 +125,8 @@ void for_each_fixed(F&& f) {
   f("decay", &TrainOptions::decay);
   f("momentum", &TrainOptions::momentum);
   f("nesterov", &TrainOptions::nesterov);
+  f("freeze", &TrainOptions::freeze);
+  f("lr_scale", &TrainOptions::lr_scale);
   f("clip_norm", &TrainOptions::clip_norm);
   f("label_smoothing", &TrainOptions::label_smoothing);
   f("schedule", &TrainOptions::schedule);
@@ -143,6 +146,11 @@ void for_each_free(F&& f) {
   f("threads", &TrainOptions::threads);
   f("loader_threads", &TrainOptions::loader_threads);
   f("cache_bytes", &TrainOptions::cache_bytes);
+}
+
+// Options that earlier versions had not: a run without them has their defaults.
+bool came_later(const std::string& key) {
+  return key == "freeze" || key == "lr_scale";
 }
 
 // --- messages ------------------------------------------------------------------------------------
@@ -181,13 +189,16 @@ bool within(double value, double low, double high) {
 }  // namespace
 
 void validate(const TrainOptions& o) {
-  constexpr int kSmallestImage = 32, kLargestImage = 4096;
+  constexpr int kLargestImage = 4096;
   constexpr double kLargest = 1e6;
   expect(o.epochs >= 1, "epochs", o.epochs, "at least 1");
   expect(o.batch_size >= 2, "batch_size", o.batch_size,
          "at least 2, since batch norm learns from differences between images");
-  expect(o.image_size == 0 || (o.image_size >= kSmallestImage && o.image_size <= kLargestImage),
-         "image_size", o.image_size, "from 32 to 4096 pixels, or 0 for the data's own");
+  const int smallest = o.input().smallest_image;
+  expect(o.image_size == 0 || (o.image_size >= smallest && o.image_size <= kLargestImage),
+         "image_size", o.image_size,
+         fmt::format("from {} to {} pixels, or 0 for the data's own", smallest, kLargestImage)
+             .c_str());
   expect(within(o.validation_split, 0, 0.9), "validation_split", o.validation_split,
          "a share from 0 to 0.9");
   for (const float mean : o.mean.value_or(Normalization{}.mean)) {
@@ -206,6 +217,7 @@ void validate(const TrainOptions& o) {
            "a finite number from 0 on");
   }
   expect(o.momentum >= 0 && o.momentum < 1, "momentum", o.momentum, "from 0 to below 1");
+  for (const std::string& scale : o.lr_scale) parse_lr_scale(scale);
   expect(o.clip_norm >= 0 && std::isfinite(o.clip_norm), "clip_norm", o.clip_norm,
          "a finite number greater than 0, or 0 for no limit");
   expect(o.label_smoothing >= 0 && o.label_smoothing < 1, "label_smoothing", o.label_smoothing,
@@ -247,6 +259,7 @@ RunConfig load_config(const fs::path& path) {
     TrainOptions& options = config.options;
     from_value(json.at("data"), options.data);
     const auto read = [&](const char* key, auto member) {
+      if (came_later(key) && !json.contains(key)) return;
       from_value(json.at(key), options.*member);
     };
     for_each_fixed(read);

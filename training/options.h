@@ -30,7 +30,8 @@ struct TrainOptions {
 
   int64_t epochs = 50;
   int64_t batch_size = 64;
-  // 0: the images' own shorter side when all share one size and it is at most 224, else 224.
+  // 0: the images' own shorter side when all share one size and it is at most what the model was
+  // published for (224, for CIFAR's networks 32), else that.
   int image_size = 0;
   Fit fit = Fit::kCrop;
   // Of the input's channels, for values in [0, 1]; unset: what the pretrained weights were made
@@ -44,6 +45,9 @@ struct TrainOptions {
   Decay decay = Decay::kAll;
   double momentum = 0.9;
   bool nesterov = true;
+  // What does not learn and what learns at a multiple of the learning rate, "PATTERN=X":
+  // training/parameter_rates.h.
+  std::vector<std::string> freeze, lr_scale;
   double clip_norm = 0;  // limit of the gradients' norm; 0: none
   double label_smoothing = 0.05;
 
@@ -78,6 +82,9 @@ struct TrainOptions {
 
   // How the model is made; empty: make_model.
   std::function<std::unique_ptr<Module>(const std::string& name, const ModelOptions&)> factory;
+
+  // What the model was published for; of one that `factory` makes, what ResNets mostly are.
+  UsualInput input() const { return factory ? UsualInput{} : usual_input(model); }
 };
 
 // Throws UsageError, a sentence that names the option, for values that make no sense.

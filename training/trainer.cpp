@@ -17,6 +17,7 @@
 #include "tensor/math.h"
 #include "training/checkpoint.h"
 #include "training/evaluator.h"
+#include "training/parameter_rates.h"
 #include "training/prediction_log.h"
 #include "training/train_step.h"
 
@@ -25,9 +26,6 @@ namespace {
 
 namespace fs = std::filesystem;
 using Clock = std::chrono::steady_clock;
-
-constexpr int kUsualImageSize = 224;
-constexpr int kSmallestImageSize = 32;  // that leaves a ResNet's last stage a pixel
 
 double seconds_since(Clock::time_point start) {
   return std::chrono::duration<double>(Clock::now() - start).count();
@@ -88,17 +86,17 @@ struct ImageSize {
   std::string reason;
 };
 
-ImageSize choose_image_size(const DataSet& data, int asked) {
+ImageSize choose_image_size(const DataSet& data, int asked, const UsualInput& model) {
   if (asked != 0) return {asked, "as asked for"};
   std::vector<Sample> all = data.train;
   all.insert(all.end(), data.test.begin(), data.test.end());
   const auto common = common_image_size(all);
-  if (!common) return {kUsualImageSize, "the images differ in size"};
+  if (!common) return {model.image_size, "the images differ in size"};
   const auto [height, width] = *common;
   const int shorter = std::min(height, width);
   const std::string all_are = fmt::format("all images are {} x {}", width, height);
-  if (shorter > kUsualImageSize) return {kUsualImageSize, all_are};
-  return {std::max(shorter, kSmallestImageSize), all_are};
+  if (shorter > model.image_size) return {model.image_size, all_are};
+  return {std::max(shorter, model.smallest_image), all_are};
 }
 
 // What activations are computed in, decided: "auto" and a type that the device lacks.
@@ -138,16 +136,19 @@ TrainOptions resolved(TrainOptions options, int image_size) {
   return options;
 }
 
-std::unique_ptr<Optimizer> make_optimizer(const TrainOptions& options, const Module& model) {
+std::unique_ptr<Optimizer> make_optimizer(const TrainOptions& options, const Module& model,
+                                          const std::vector<double>& factors) {
   if (options.optimizer == "sgd") {
     return make_sgd(model.named_parameters(), {.momentum = options.momentum,
                                                .nesterov = options.nesterov && options.momentum > 0,
                                                .weight_decay = *options.weight_decay,
-                                               .decay = options.decay});
+                                               .decay = options.decay,
+                                               .rate_factors = factors});
   }
   return make_adam(model.named_parameters(), {.weight_decay = *options.weight_decay,
                                               .decoupled = options.optimizer == "adamw",
-                                              .decay = options.decay});
+                                              .decay = options.decay,
+                                              .rate_factors = factors});
 }
 
 Schedule make_schedule(const TrainOptions& options, int64_t steps_per_epoch) {
@@ -157,14 +158,17 @@ Schedule make_schedule(const TrainOptions& options, int64_t steps_per_epoch) {
           .step_every = options.step_epochs * steps_per_epoch};
 }
 
-// Copies trained weights in; a last layer for another number of classes keeps its fresh ones.
-void copy_pretrained(const LoadedModel& trained, const fs::path& path, Module& model) {
+// Copies trained weights in. A classifier for another number of classes keeps its fresh ones;
+// whether that is so is returned.
+bool copy_pretrained(const LoadedModel& trained, const fs::path& path, Module& model) {
+  bool fresh_classifier = false;
   StateDict from = trained.model->state_dict();
   for (const NamedTensor& own : model.state_dict()) {
     if (!own.name.starts_with("fc.")) continue;
     for (NamedTensor& entry : from) {
       if (entry.name == own.name && entry.tensor.shape() != own.tensor.shape()) {
         entry.tensor = own.tensor;
+        fresh_classifier = true;
       }
     }
   }
@@ -173,6 +177,7 @@ void copy_pretrained(const LoadedModel& trained, const fs::path& path, Module& m
   } catch (const Error& error) {
     throw Error(fmt::format("{}: {}", path.string(), error.what()));
   }
+  return fresh_classifier;
 }
 
 // A share of `bytes` in proportion to the images.
@@ -314,13 +319,15 @@ class Run {
   }
 
   void configure() {
-    const ImageSize image_size = choose_image_size(data_, options_.image_size);
-    image_size_reason_ = image_size.reason;
-    options_ = resolved(options_, image_size.size);
     if (!options_.pretrained.empty()) {
-      pretrained_ = load_model(options_.pretrained, {.model = options_.model});
+      const bool open = !options_.given.contains("model") && options_.model == TrainOptions{}.model;
+      pretrained_ = load_model(options_.pretrained, {.model = open ? "" : options_.model});
+      options_.model = pretrained_->card.model;
       config_.normalization = {.mean = pretrained_->card.mean, .stddev = pretrained_->card.std};
     }
+    const ImageSize image_size = choose_image_size(data_, options_.image_size, options_.input());
+    image_size_reason_ = image_size.reason;
+    options_ = resolved(options_, image_size.size);
     Normalization& normalization = config_.normalization;
     normalization.mean = options_.mean.value_or(normalization.mean);
     normalization.stddev = options_.std.value_or(normalization.stddev);
@@ -347,11 +354,24 @@ class Run {
     std::error_code ignored;
     if (!options_.pretrained.empty() && !fs::exists(folder_.last(), ignored)) {
       if (!pretrained_) pretrained_ = load_model(options_.pretrained, {.model = options_.model});
-      copy_pretrained(*pretrained_, options_.pretrained, *model_);
+      if (copy_pretrained(*pretrained_, options_.pretrained, *model_)) {
+        data_.warnings.push_back(fmt::format(
+            "{} tells {} classes apart, this data set has {}: the classifier starts afresh",
+            options_.pretrained.string(), pretrained_->card.classes.size(),
+            config_.classes.size()));
+      }
     }
     pretrained_.reset();
     model_->to(compute_.device);
     model_->train();
+    const std::vector<double> factors = rate_factors(*model_, options_.freeze, options_.lr_scale);
+    freeze(*model_, factors);
+    rates_ = describe_rates(*model_, factors);
+    if (!options_.freeze.empty() && options_.pretrained.empty()) {
+      data_.warnings.emplace_back(
+          "what is frozen keeps the random values it starts with; --pretrained gives it trained "
+          "ones");
+    }
     config_.parameters = model_->parameter_count();
     card_ = {.model = options_.model,
              .classes = config_.classes,
@@ -360,7 +380,7 @@ class Run {
              .mean = config_.normalization.mean,
              .std = config_.normalization.stddev};
 
-    optimizer_ = make_optimizer(options_, *model_);
+    optimizer_ = make_optimizer(options_, *model_, factors);
     step_ =
         std::make_unique<TrainStep>(*model_, *optimizer_,
                                     TrainStepOptions{.label_smoothing = options_.label_smoothing,
@@ -409,6 +429,7 @@ class Run {
                      .warnings = data_.warnings,
                      .device = options_.device,
                      .parameters = config_.parameters,
+                     .rates = rates_,
                      .steps_per_epoch = train_->batches(),
                      .epochs_done = progress_.epochs_done,
                      .steps_done = progress_.steps_done,
@@ -554,7 +575,7 @@ class Run {
   ComputeThreads compute_threads_;
   kernels::FlushDenormals flush_denormals_;  // made after the threads that it is for
   std::optional<RunLock> lock_;
-  std::string image_size_reason_;
+  std::string image_size_reason_, rates_;
 
   DataSet data_;
   Samples samples_;

@@ -22,9 +22,10 @@ struct TrainPlan {
   std::vector<std::string> classes;
   int64_t train_images = 0, validation_images = 0, test_images = 0;
   std::string image_size_reason;      // "as asked for", "all images are 150 x 150", …
-  std::vector<std::string> warnings;  // of reading the data
+  std::vector<std::string> warnings;  // sentences about the data and the weights
   std::string device;                 // "cpu"
   int64_t parameters = 0;
+  std::string rates;  // "60 of 62 tensors frozen …"; empty when all parameters learn alike
   int64_t steps_per_epoch = 0;
   int64_t epochs_done = 0;  // more than 0, or a step, in a resumed run
   int64_t steps_done = 0;   // of the epoch after them

@@ -39,7 +39,7 @@ void sgd_step(Cpu, const std::vector<ParameterUpdate>& parameters, const SgdRule
               const StepControl* control) {
   if (control->skip != 0) return;
   for (const ParameterUpdate& parameter : parameters) {
-    const SgdElement element{.rate = control->learning_rate,
+    const SgdElement element{.rate = control->learning_rate * parameter.rate_factor,
                              .momentum = static_cast<float>(rule.momentum),
                              .decay = parameter.decay,
                              .gradient_scale = control->gradient_scale,
@@ -59,7 +59,8 @@ void adam_step(Cpu, const std::vector<ParameterUpdate>& parameters, const AdamRu
   for (const ParameterUpdate& parameter : parameters) {
     const auto t = static_cast<double>(++*parameter.steps);
     const AdamElement element =
-        adam_element(rule, control->learning_rate, parameter.decay, control->gradient_scale, t);
+        adam_element(rule, double{control->learning_rate} * parameter.rate_factor, parameter.decay,
+                     control->gradient_scale, t);
     float* const w = parameter.w;
     float* const m = parameter.m;
     float* const v = parameter.v;

@@ -91,7 +91,7 @@ __global__ void sgd_kernel(Table table, float momentum, bool nesterov, const Ste
   if (control->skip != 0) return;
   const Chunk chunk = chunk_of_block(table);
   const ParameterUpdate& p = table.parameters[chunk.parameter];
-  const SgdElement element{.rate = control->learning_rate,
+  const SgdElement element{.rate = control->learning_rate * p.rate_factor,
                            .momentum = momentum,
                            .decay = p.decay,
                            .gradient_scale = control->gradient_scale,
@@ -124,8 +124,9 @@ __global__ void adam_kernel(Table table, AdamRule rule, const StepControl* contr
   GLASSNET_SHARED(AdamElement, shared, [1]);
   if (threadIdx.x == 0) {
     const AdamElement element = adam_element(
-        rule, static_cast<double>(control->learning_rate), static_cast<double>(p.decay),
-        static_cast<double>(control->gradient_scale), static_cast<double>(*p.steps));
+        rule, static_cast<double>(control->learning_rate) * static_cast<double>(p.rate_factor),
+        static_cast<double>(p.decay), static_cast<double>(control->gradient_scale),
+        static_cast<double>(*p.steps));
     shared[0] = element;
   }
   __syncthreads();
