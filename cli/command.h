@@ -21,6 +21,7 @@ void add_explain(CLI::App& app, Action& action);
 void add_scenes(CLI::App& app, Action& action);
 void add_summary(CLI::App& app, Action& action);
 void add_devices(CLI::App& app, Action& action);
+void add_weights(CLI::App& app, Action& action);
 void add_demo(CLI::App& app, Action& action);
 
 // MODEL and what goes with it, shared by the commands that use a trained network.
@@ -33,6 +34,9 @@ struct ModelArguments {
 void add_model_arguments(CLI::App& command, ModelArguments& arguments);
 // In evaluation mode, and frozen: explanations need no gradient of a weight.
 LoadedModel load(const ModelArguments& arguments, Device device = {});
+
+// The names in a file, one a line.
+std::vector<std::string> read_class_names(const std::string& path);
 
 // --device, --threads and how exactly a GPU computes.
 struct DeviceArguments {

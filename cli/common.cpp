@@ -14,8 +14,6 @@
 #include "kernels/policy.h"
 
 namespace glassnet::cli {
-namespace {
-
 std::vector<std::string> read_class_names(const std::string& path) {
   std::ifstream file(path);
   require(file.good(), [&] { return fmt::format("cannot read the class names in {}", path); });
@@ -28,8 +26,6 @@ std::vector<std::string> read_class_names(const std::string& path) {
           [&] { return fmt::format("{} names no class; it should hold one name a line", path); });
   return names;
 }
-
-}  // namespace
 
 void say(const std::string& line) {
   std::fwrite(line.data(), 1, line.size(), stderr);
@@ -48,7 +44,7 @@ void add_model_arguments(CLI::App& command, ModelArguments& arguments) {
   command
       .add_option("--image-size", arguments.image_size,
                   "side of the network's input in pixels (default: as it was trained)")
-      ->check(CLI::Range(32, 4096));
+      ->check(CLI::Range(1, 4096));
 }
 
 LoadedModel load(const ModelArguments& arguments, Device device) {

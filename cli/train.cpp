@@ -107,6 +107,7 @@ void add_train(CLI::App& app, Action& action) {
       "seg_test/seg_test), a folder a class.\n\n"
       "Examples:\n"
       "  glassnet train photos --model resnet18 --image-size 96 --epochs 12 --out run\n"
+      "  glassnet train photos --pretrained run --freeze 'layer*' --lr-scale fc=2 --out tuned\n"
       "  glassnet train photos --out run --resume");
   auto arguments = std::make_shared<Arguments>();
   Arguments& a = *arguments;
@@ -121,15 +122,20 @@ void add_train(CLI::App& app, Action& action) {
   const std::string network = "Network";
   command
       ->add_option("--pretrained", o.pretrained,
-                   "weight file to start from; its classifier only where it fits")
+                   "weight file to start from (.safetensors, .pth); its classifier only where it "
+                   "fits")
       ->group(network);
-  command->add_option("--model", o.model, "architecture")->capture_default_str()->group(network);
+  command
+      ->add_option("--model", o.model,
+                   "architecture (default: that of --pretrained, else resnet18)")
+      ->group(network);
   command
       ->add_flag("--zero-init-residual", o.zero_init_residual, "start every block as the identity")
       ->group(network);
   command
       ->add_option("--image-size", o.image_size,
-                   "side of the network's input (default: the images' own up to 224, else 224)")
+                   "side of the network's input (default: the images' own up to the model's usual "
+                   "size, else that: 224, for CIFAR's networks 32)")
       ->group(network);
   command->add_option("--fit", a.fit, "how pictures become square: crop, squash")
       ->capture_default_str()
@@ -181,6 +187,20 @@ void add_train(CLI::App& app, Action& action) {
   command->add_option("--decay", a.decay, "which parameters decay: all, matrices")
       ->check(CLI::IsMember({"all", "matrices"}))
       ->capture_default_str()
+      ->group(optimization);
+  command
+      ->add_option("--freeze", o.freeze,
+                   "parameters and modules that stay as they are, by glob: layer1, '*.bn*'; batch "
+                   "norms whose own parameters are all frozen keep their statistics; repeatable")
+      ->allow_extra_args(false)
+      ->type_name("PATTERN")
+      ->group(optimization);
+  command
+      ->add_option("--lr-scale", o.lr_scale,
+                   "multiply the learning rate of what the glob fits; the last that fits counts; "
+                   "repeatable")
+      ->allow_extra_args(false)
+      ->type_name("PATTERN=X")
       ->group(optimization);
   command->add_option("--clip-norm", o.clip_norm, "limit of the gradients' norm; 0: none")
       ->capture_default_str()

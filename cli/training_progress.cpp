@@ -31,6 +31,7 @@ void TrainingProgress::begin(const TrainPlan& plan) {
   fmt::print("{} with {} parameters at {} px ({}), computing on {} in {}\n", plan.options.model,
              plan.parameters, plan.options.image_size, plan.image_size_reason, plan.device,
              plan.options.precision);
+  if (!plan.rates.empty()) fmt::print("{}\n", plan.rates);
   if (plan.epochs_done > 0 || plan.steps_done > 0) {
     fmt::print("going on after epoch {}{}\n", plan.epochs_done,
                plan.steps_done > 0 ? fmt::format(" and {} steps", plan.steps_done) : "");

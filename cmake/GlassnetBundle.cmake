@@ -1,6 +1,6 @@
 # The third-party headers and libraries of a folder that scripts/gpu-bundle has prepared, in place of
 # what find_package finds. Of oneDNN there is none in it.
-foreach(package fmt Eigen3 nlohmann_json CLI11 stb)
+foreach(package fmt Eigen3 nlohmann_json CLI11 stb zlib minizip)
   if(NOT EXISTS ${GLASSNET_BUNDLE}/include/${package})
     message(FATAL_ERROR "GLASSNET_BUNDLE: there is no include/${package} in '${GLASSNET_BUNDLE}'; "
       "scripts/gpu-bundle makes such a folder, and scripts/gpu-check unpacks it")
@@ -25,6 +25,8 @@ bundled_headers(Eigen3::Eigen Eigen3)
 bundled_headers(nlohmann_json::nlohmann_json nlohmann_json)
 bundled_headers(CLI11::CLI11 CLI11)
 bundled_library(Exif::Exif libexif.a exif m)
+bundled_library(ZLIB::ZLIB libz.a zlib)
+bundled_library(Minizip::Minizip libminizip.a minizip ZLIB::ZLIB)
 bundled_library(GTest::gtest libgtest.a gtest Threads::Threads)
 bundled_library(GTest::gmock libgmock.a gtest GTest::gtest)
 bundled_library(GTest::gtest_main libgtest_main.a gtest GTest::gtest)

@@ -10,6 +10,8 @@ else()
   find_package(nlohmann_json REQUIRED)
   find_package(CLI11 REQUIRED)
   find_package(Exif REQUIRED)
+  find_package(ZLIB REQUIRED)
+  find_package(Minizip REQUIRED)
   find_path(STB_INCLUDE_DIR stb_image.h PATH_SUFFIXES stb REQUIRED)
   find_file(GLASSNET_FONT DejaVuSans.ttf PATHS /usr/share/fonts/truetype/dejavu
     /usr/share/fonts/dejavu /usr/share/fonts/TTF NO_DEFAULT_PATH REQUIRED)

@@ -70,12 +70,15 @@ TensorFile parse_tensor_file(const std::string& name, const SharedBytes& file);
 // nothing behind, when it fails.
 void write_tensor_file(const std::filesystem::path& path, const TensorFile& content);
 
+// The shape under which files hold a tensor of this engine: (K, C, R, S) for (K, R, S, C), and that
+// of the other ranks.
+Shape file_shape(const Shape& shape);
 // Copies the elements, dense and in this machine's byte order, to `out` (tensor.bytes() bytes).
 void copy_elements(const StoredTensor& tensor, std::byte* out);
 // With the file's own axes, as a tensor of engine_type(tensor.type).
 Tensor to_tensor(const StoredTensor& tensor);
-// Into a tensor on the CPU that has this engine's layout ((K, C, R, S) -> (K, R, S, C)), converting
-// the type. Throws Error where the shapes do not correspond.
+// Into a tensor of this engine's layout, converting the type; from a mapped file of the same type
+// in one pass. Throws Error where the tensor's file_shape is another.
 void load_into(const StoredTensor& stored, Tensor& tensor);
 // A view of a tensor on the CPU, which must outlive it, with this engine's axes.
 StoredTensor stored_view(const std::string& name, const Tensor& tensor);

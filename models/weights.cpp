@@ -10,6 +10,7 @@
 #include <fmt/ranges.h>
 #include <nlohmann/json.hpp>
 
+#include "models/imagenet.h"
 #include "models/resnet.h"
 #include "models/safetensors.h"
 
@@ -62,9 +63,13 @@ std::optional<std::string> fault_of(const ModelCard& card) {
   return std::nullopt;
 }
 
-// Takes the card's own keys out of `metadata`. An absent key leaves its default.
+constexpr int kUnknownSize = 0;  // of a card that does not say
+
+// Takes the card's own keys out of `metadata`. An absent key leaves its default, and the image size
+// unknown.
 ModelCard take_card(const fs::path& path, std::map<std::string, std::string>& metadata) {
   ModelCard card;
+  std::optional<int> image_size;
   const auto take = [&](const char* key, auto&& use) {
     const auto node = metadata.extract(key);
     if (node.empty()) return;
@@ -82,16 +87,18 @@ ModelCard take_card(const fs::path& path, std::map<std::string, std::string>& me
   take(kImageSize, [&](const std::string& text) {
     // As a double, every number that is no image size is out of range, not wrapped around.
     const double size = json::parse(text).get<double>();
-    card.image_size = size >= 1 && size <= kLargestImage ? static_cast<int>(size) : 0;
+    image_size = size >= 1 && size <= kLargestImage ? static_cast<int>(size) : 0;
   });
   take(kFit, [&](const std::string& text) { card.fit = text; });
   take(kMean,
        [&](const std::string& text) { card.mean = json::parse(text).get<std::array<float, 3>>(); });
   take(kStd,
        [&](const std::string& text) { card.std = json::parse(text).get<std::array<float, 3>>(); });
+  card.image_size = image_size.value_or(card.image_size);
   if (const auto fault = fault_of(card)) {
     throw Error(fmt::format("{}: its metadata is wrong: expected {}", path.string(), *fault));
   }
+  card.image_size = image_size.value_or(kUnknownSize);
   return card;
 }
 
@@ -101,40 +108,64 @@ bool is_floating(DType type) {
   return type != DType::kInt64 && type != DType::kUInt8;
 }
 
-// The file's tensors in this engine's layout, made to fit `model` and copied into it.
-void copy_into(const std::string& subject, const StateDict& from_file, Module& model) {
-  StateDict state;
-  std::set<std::string> given;
-  for (const NamedTensor& entry : from_file) {
-    state.push_back({entry.name, nchw_to_nhwc(entry.tensor)});
-    given.insert(entry.name);
-  }
-  // Batch norm only began to count its batches in PyTorch 0.4.1; the count changes no result.
-  std::set<std::string> floating;
-  for (const NamedTensor& own : model.state_dict()) {
-    if (is_floating(own.tensor.dtype())) floating.insert(own.name);
-    if (own.name.ends_with("num_batches_tracked") && !given.contains(own.name)) {
-      state.push_back({own.name, Tensor::zeros(own.tensor.shape(), own.tensor.dtype())});
-    }
-  }
-  for (const NamedTensor& entry : state) {
-    require(!floating.contains(entry.name) || is_floating(entry.tensor.dtype()), [&] {
-      return fmt::format("{}: tensor {} holds {}, expected floating-point numbers", subject,
-                         entry.name, name_of(entry.tensor.dtype()));
-    });
-  }
-  try {
-    model.load_state_dict(state);
-  } catch (const Error& error) {
-    throw Error(fmt::format("{}: {}", subject, error.what()));
+std::vector<NamedShape> shapes_of(const TensorFile& content) {
+  std::vector<NamedShape> shapes;
+  for (const StoredTensor& entry : content.tensors) shapes.push_back({entry.name, entry.shape});
+  return shapes;
+}
+
+// With the model's own names: weights published for CIFAR call the classifier "linear".
+void rename_classifier(TensorFile& content) {
+  const std::string ours = "fc.", theirs = "linear.";
+  const auto starts_with = [](const std::string& prefix) {
+    return [&](const StoredTensor& entry) { return entry.name.starts_with(prefix); };
+  };
+  auto& tensors = content.tensors;
+  if (std::any_of(tensors.begin(), tensors.end(), starts_with(ours))) return;
+  for (StoredTensor& entry : tensors) {
+    if (entry.name.starts_with(theirs)) entry.name = ours + entry.name.substr(theirs.size());
   }
 }
 
-// How many classes the tensors distinguish.
-int64_t class_count(const fs::path& path, const StateDict& tensors) {
-  for (const NamedTensor& entry : tensors) {
+// Why the tensors are not those of `model`, or nothing. A batch norm's count of batches may be
+// absent: PyTorch only began to keep it in 0.4.1, and it changes no result.
+std::string complaint_about(const TensorFile& content, const Module& model) {
+  std::vector<NamedShape> expected, given = shapes_of(content);
+  std::set<std::string> present;
+  for (const NamedShape& entry : given) present.insert(entry.name);
+  std::set<std::string> floating;
+  for (const NamedTensor& own : model.state_dict()) {
+    if (own.name.ends_with("num_batches_tracked") && !present.contains(own.name)) continue;
+    expected.push_back({own.name, file_shape(own.tensor.shape())});
+    if (is_floating(own.tensor.dtype())) floating.insert(own.name);
+  }
+  std::string complaint = misfit(expected, given);
+  if (!complaint.empty()) return "the weights do not fit this model: " + complaint;
+  for (const StoredTensor& entry : content.tensors) {
+    if (!floating.contains(entry.name) || is_floating(engine_type(entry.type))) continue;
+    return fmt::format("tensor {} holds {}, expected floating-point numbers", entry.name,
+                       name_of(entry.type));
+  }
+  return {};
+}
+
+void copy_into(const std::string& subject, const TensorFile& content, Module& model) {
+  const std::string complaint = complaint_about(content, model);
+  require(complaint.empty(), [&] { return fmt::format("{}: {}", subject, complaint); });
+  std::map<std::string, Tensor> own;
+  for (const NamedTensor& entry : model.state_dict()) own[entry.name] = entry.tensor;
+  for (const StoredTensor& entry : content.tensors) {
+    load_into(entry, own.at(entry.name));
+    own.erase(entry.name);
+  }
+  for (auto& [name, tensor] : own) tensor.fill(0);  // counts of batches
+}
+
+// How many classes the tensors distinguish; throws where there is no classifier.
+int64_t class_count(const fs::path& path, const TensorFile& content) {
+  for (const StoredTensor& entry : content.tensors) {
     if (entry.name != kLogits) continue;
-    const Shape& shape = entry.tensor.shape();
+    const Shape& shape = entry.shape;
     require(shape.rank() == 2 && shape[0] > 0 && shape[0] <= kMostClasses, [&] {
       return fmt::format(
           "{}: expected {} of shape (classes, features) with at most {} classes, "
@@ -146,32 +177,27 @@ int64_t class_count(const fs::path& path, const StateDict& tensors) {
   throw Error(
       fmt::format("{}: no weights of a network known here: there is no tensor {} among its "
                   "{}",
-                  path.string(), kLogits, tensors.size()));
+                  path.string(), kLogits, content.tensors.size()));
 }
 
-fs::path weight_file(const fs::path& path) {
-  std::error_code ignored;
-  if (!fs::is_directory(path, ignored)) return path;
-  for (const char* name : {"best.safetensors", "last.safetensors"}) {
-    if (fs::exists(path / name, ignored)) return path / name;
-  }
-  throw Error(
-      fmt::format("{}: this folder holds no trained network: expected best.safetensors or "
-                  "last.safetensors in it",
-                  path.string()));
-}
-
-void check_model_name(const fs::path& path, const std::string& given, const std::string& carded) {
-  if (given.empty() && carded.empty()) {
-    throw UsageError(
-        fmt::format("{}: the file does not say which model its weights are of; add "
-                    "--model NAME, one of {}",
-                    path.string(), fmt::join(model_names(), ", ")));
-  }
+void require_known(const fs::path& path, const std::string& model) {
   const auto& names = model_names();
-  if (!given.empty() || std::find(names.begin(), names.end(), carded) != names.end()) return;
-  throw Error(fmt::format("{}: its weights are of a model called '{}', expected one of {}",
-                          path.string(), carded, fmt::join(names, ", ")));
+  require(std::find(names.begin(), names.end(), model) != names.end(), [&] {
+    return fmt::format("{}: its weights are of a model called '{}', expected one of {}",
+                       path.string(), model, fmt::join(names, ", "));
+  });
+}
+
+// Which model to build: as asked for, as the card says, or as the tensors show.
+std::string model_name(const fs::path& path, const std::string& given, const std::string& carded,
+                       const TensorFile& content) {
+  if (!given.empty()) return given;
+  if (!carded.empty()) return carded;
+  if (const auto fitting = model_fitting(shapes_of(content))) return *fitting;
+  throw UsageError(
+      fmt::format("{}: its tensors are not those of a model known here; add --model NAME, one of "
+                  "{}, to see where they differ",
+                  path.string(), fmt::join(model_names(), ", ")));
 }
 
 std::vector<std::string> class_names(const fs::path& path, const std::vector<std::string>& given,
@@ -191,6 +217,7 @@ std::vector<std::string> class_names(const fs::path& path, const std::vector<std
     });
     return carded;
   }
+  if (fits(imagenet_classes())) return imagenet_classes();
   std::vector<std::string> numbers;
   for (int64_t i = 0; i < count; ++i) numbers.push_back(std::to_string(i));
   return numbers;
@@ -222,36 +249,100 @@ void save_weights(const fs::path& path, const Module& model, const ModelCard& ca
   save_safetensors(path, content);
 }
 
+fs::path weight_file(const fs::path& path) {
+  std::error_code ignored;
+  if (!fs::is_directory(path, ignored)) return path;
+  for (const char* name : {"best.safetensors", "last.safetensors"}) {
+    if (fs::exists(path / name, ignored)) return path / name;
+  }
+  throw Error(
+      fmt::format("{}: this folder holds no trained network: expected best.safetensors or "
+                  "last.safetensors in it",
+                  path.string()));
+}
+
 LoadedModel load_model(const fs::path& path, const WeightHints& hints) {
   const fs::path file = weight_file(path);
-  SafeTensors content = load_safetensors(file);
+  TensorFile content = read_tensor_file(file);
+  rename_classifier(content);
   LoadedModel loaded;
   loaded.card = take_card(file, content.metadata);
   loaded.extra = std::move(content.metadata);
 
   const std::string carded = loaded.card.model;
-  check_model_name(file, hints.model, carded);
-  const int64_t classes = class_count(file, content.tensors);
+  if (hints.model.empty() && !carded.empty()) require_known(file, carded);
+  const int64_t classes = class_count(file, content);
+  loaded.card.model = model_name(file, hints.model, carded, content);
   loaded.card.classes = class_names(file, hints.classes, loaded.card.classes, classes);
-  if (!hints.model.empty()) loaded.card.model = hints.model;
   if (hints.image_size != 0) loaded.card.image_size = hints.image_size;
+  if (loaded.card.image_size == kUnknownSize) {
+    loaded.card.image_size = usual_input(loaded.card.model).image_size;
+  }
   if (const auto fault = fault_of(loaded.card)) {
     throw UsageError(fmt::format("{}: expected {}", file.string(), *fault));
   }
 
-  loaded.model = make_model(loaded.card.model, {.classes = classes});
+  {
+    const LeaveUnfilled about_to_be_filled;
+    loaded.model = make_model(loaded.card.model, {.classes = classes});
+  }
   const bool contradicted = !carded.empty() && carded != loaded.card.model;
   copy_into(
       fmt::format("{}, {}read as {}", file.string(),
                   contradicted ? fmt::format("saved as {} and ", carded) : "", loaded.card.model),
-      content.tensors, *loaded.model);
+      content, *loaded.model);
   loaded.model->eval();
   return loaded;
 }
 
+namespace {
+
+WeightFacts facts_of(const fs::path& file, TensorFile content) {
+  WeightFacts facts{.content = std::move(content)};
+  TensorFile renamed = facts.content;
+  rename_classifier(renamed);
+  facts.card = take_card(file, renamed.metadata);
+  try {
+    if (!facts.card.model.empty()) require_known(file, facts.card.model);
+    const int64_t classes = class_count(file, renamed);
+    facts.card.model = model_name(file, {}, facts.card.model, renamed);
+    facts.card.classes = class_names(file, {}, facts.card.classes, classes);
+    facts.complaint = complaint_about(renamed, *make_model(facts.card.model, {.classes = classes}));
+    if (facts.card.image_size == kUnknownSize) {
+      facts.card.image_size = usual_input(facts.card.model).image_size;
+    }
+  } catch (const Error& error) {
+    facts.card.model.clear();
+    facts.complaint = error.what();
+  }
+  return facts;
+}
+
+}  // namespace
+
+WeightFacts inspect_weights(const fs::path& path) {
+  const fs::path file = weight_file(path);
+  return facts_of(file, read_tensor_file(file));
+}
+
+void name_classes(const fs::path& file, TensorFile& content,
+                  const std::vector<std::string>& classes) {
+  WeightFacts facts = facts_of(file, content);
+  if (!facts.complaint.empty()) {
+    throw UsageError(facts.card.model.empty()
+                         ? facts.complaint
+                         : fmt::format("{}: {}", file.string(), facts.complaint));
+  }
+  facts.card.classes =
+      class_names(file, classes, {}, static_cast<int64_t>(facts.card.classes.size()));
+  for (const auto& [key, value] : metadata_of(facts.card)) content.metadata[key] = value;
+}
+
 void load_weights(const fs::path& path, Module& model) {
   const fs::path file = weight_file(path);
-  copy_into(file.string(), load_safetensors(file).tensors, model);
+  TensorFile content = read_tensor_file(file);
+  rename_classifier(content);
+  copy_into(file.string(), content, model);
 }
 
 }  // namespace glassnet

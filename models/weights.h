@@ -1,6 +1,7 @@
-// Weight files: a network's tensors in PyTorch's shapes (convolutions (K, C, R, S)), and in the
-// metadata what is needed to use it again: the model's name, its classes, and how pictures are
-// prepared for it.
+// Weight files: a network's tensors under torchvision's names and in PyTorch's shapes (convolutions
+// (K, C, R, S)). What this program writes is safetensors, with what is needed to use the network
+// again in the metadata: the model's name, its classes, and how pictures are prepared for it. Read
+// is also what PyTorch and others write, which says none of that: then the tensors tell the model.
 #pragma once
 
 #include <array>
@@ -10,6 +11,7 @@
 #include <string>
 #include <vector>
 
+#include "models/tensor_file.h"
 #include "nn/module.h"
 
 namespace glassnet {
@@ -34,9 +36,10 @@ struct LoadedModel {
   std::map<std::string, std::string> extra;
 };
 
-// What a file without a card needs to be told; an empty field is taken from the card. Given fields
-// win over the card, except that a model or number of classes that contradicts the tensors is an
-// Error that says both.
+// What a file without a card may be told; an empty field is taken from the card, else from the
+// tensors: the one model that they fit, ImageNet's names for a thousand classes, numbers for
+// others, the image size that is usual for the model. Given fields win over the card, except that a
+// model or number of classes that contradicts the tensors is an Error that says both.
 struct WeightHints {
   std::string model;
   std::vector<std::string> classes;
@@ -45,6 +48,21 @@ struct WeightHints {
 
 // MODEL as the command line means it: a run folder (its best weights), or a weight file.
 LoadedModel load_model(const std::filesystem::path& path, const WeightHints& hints = {});
+
+// The weight file that a path stands for: itself, or a run folder's best or last weights.
+std::filesystem::path weight_file(const std::filesystem::path& path);
+
+// What a file of tensors is, told without using it.
+struct WeightFacts {
+  TensorFile content;
+  ModelCard card;         // of the file, filled up from the tensors; `model` empty: none fits
+  std::string complaint;  // why the tensors are not those of `card.model`; empty: they are
+};
+WeightFacts inspect_weights(const std::filesystem::path& path);
+// Adds a card with these class names to a file's metadata. Throws UsageError, naming `file`, when
+// the tensors are no network's that is known here, or tell another number of classes apart.
+void name_classes(const std::filesystem::path& file, TensorFile& content,
+                  const std::vector<std::string>& classes);
 
 // Copies a weight file's tensors into an existing model of the same architecture, for example to
 // resume; throws Error naming the file and what does not fit.

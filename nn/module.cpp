@@ -2,12 +2,15 @@
 
 #include <algorithm>
 #include <map>
+#include <utility>
 
 #include <fmt/format.h>
 #include <fmt/ranges.h>
 
 namespace glassnet {
 namespace {
+
+thread_local bool leave_unfilled = false;
 
 std::string joined(const std::string& parent, const std::string& name) {
   return parent.empty() ? name : parent + "." + name;
@@ -26,14 +29,15 @@ size_t edit_distance(const std::string& a, const std::string& b) {
   return row[b.size()];
 }
 
-// "3 missing (a, b, c)", naming at most ten.
-std::string listed(const char* what, const std::vector<std::string>& names) {
-  constexpr size_t kMost = 10;
-  const size_t shown = std::min(names.size(), kMost);
+// "3 missing (a, b, c)", naming as many as `left` allows, which it lowers.
+std::string listed(const char* what, const std::vector<std::string>& names, size_t& left) {
+  const size_t shown = std::min(names.size(), left);
+  left -= shown;
+  if (shown == 0) return fmt::format("{} {}", names.size(), what);
   return fmt::format(
       "{} {} ({}{})", names.size(), what,
-      fmt::join(names.begin(), names.begin() + static_cast<std::ptrdiff_t>(shown), ", "),
-      names.size() > shown ? ", …" : "");
+      fmt::join(names.begin(), names.begin() + static_cast<std::ptrdiff_t>(shown), "; "),
+      names.size() > shown ? "; …" : "");
 }
 
 bool is_floating(DType type) {
@@ -53,6 +57,38 @@ std::vector<std::string> nearest_names(const std::string& name,
   std::vector<std::string> nearest;
   for (size_t i = 0; i < std::min(count, ranked.size()); ++i) nearest.push_back(ranked[i].second);
   return nearest;
+}
+
+std::string misfit(const std::vector<NamedShape>& expected, const std::vector<NamedShape>& given) {
+  std::map<std::string, const Shape*> left;
+  for (const NamedShape& entry : given) left[entry.name] = &entry.shape;
+  std::vector<std::string> missing, mis_shaped, unexpected;
+  for (const NamedShape& entry : expected) {
+    const auto found = left.find(entry.name);
+    if (found == left.end()) {
+      missing.push_back(entry.name);
+      continue;
+    }
+    if (*found->second != entry.shape) {
+      mis_shaped.push_back(fmt::format("{}: expected {}, got {}", entry.name, entry.shape.str(),
+                                       found->second->str()));
+    }
+    left.erase(found);
+  }
+  constexpr size_t kMost = 10;
+  for (const auto& [name, shape] : left) {
+    const bool names_one = unexpected.size() < kMost && !missing.empty();
+    unexpected.push_back(
+        names_one ? fmt::format("{}, nearest is {}", name, nearest_names(name, missing, 1)[0])
+                  : name);
+  }
+
+  size_t room = kMost;
+  std::vector<std::string> complaints;
+  if (!mis_shaped.empty()) complaints.push_back(listed("of another shape", mis_shaped, room));
+  if (!unexpected.empty()) complaints.push_back(listed("unexpected", unexpected, room));
+  if (!missing.empty()) complaints.push_back(listed("missing", missing, room));
+  return fmt::format("{}", fmt::join(complaints, "; "));
 }
 
 Variable Module::operator()(const Variable& x) {
@@ -129,31 +165,12 @@ StateDict Module::state_dict() const {
 
 void Module::load_state_dict(const StateDict& state) {
   StateDict own = state_dict();
-  std::map<std::string, const Tensor*> given;
-  for (const NamedTensor& entry : state) given[entry.name] = &entry.tensor;
-
-  std::vector<std::string> missing, mis_shaped, unexpected;
-  for (const NamedTensor& entry : own) {
-    const auto found = given.find(entry.name);
-    if (found == given.end()) {
-      missing.push_back(entry.name);
-      continue;
-    }
-    if (found->second->shape() != entry.tensor.shape()) {
-      mis_shaped.push_back(fmt::format("{}: expected {}, got {}", entry.name,
-                                       entry.tensor.shape().str(), found->second->shape().str()));
-    }
-    given.erase(found);
-  }
-  for (const auto& [name, tensor] : given) unexpected.push_back(name);
-
-  std::vector<std::string> complaints;
-  if (!missing.empty()) complaints.push_back(listed("missing", missing));
-  if (!unexpected.empty()) complaints.push_back(listed("unexpected", unexpected));
-  if (!mis_shaped.empty()) complaints.push_back(listed("of another shape", mis_shaped));
-  require(complaints.empty(), [&] {
-    return fmt::format("the weights do not fit this model: {}", fmt::join(complaints, "; "));
-  });
+  std::vector<NamedShape> expected, given;
+  for (const NamedTensor& entry : own) expected.push_back({entry.name, entry.tensor.shape()});
+  for (const NamedTensor& entry : state) given.push_back({entry.name, entry.tensor.shape()});
+  const std::string complaint = misfit(expected, given);
+  require(complaint.empty(),
+          [&] { return fmt::format("the weights do not fit this model: {}", complaint); });
 
   std::map<std::string, const Tensor*> all;
   for (const NamedTensor& entry : state) all[entry.name] = &entry.tensor;
@@ -206,8 +223,13 @@ int64_t Module::parameter_count() const {
 
 void Module::draw_parameters(uint64_t, uint64_t&) {}
 
+LeaveUnfilled::LeaveUnfilled() : before_(std::exchange(leave_unfilled, true)) {}
+LeaveUnfilled::~LeaveUnfilled() {
+  leave_unfilled = before_;
+}
+
 Variable Module::parameter(const std::string& name, const Shape& shape) {
-  Variable variable(Tensor::zeros(shape), true);
+  Variable variable(leave_unfilled ? Tensor::empty(shape) : Tensor::zeros(shape), true);
   parameters_.push_back({name, variable});
   return variable;
 }

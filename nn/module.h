@@ -39,6 +39,14 @@ struct NamedTensor {
 // In the order of declaration: a module's own parameters, its buffers, then its children's.
 using StateDict = std::vector<NamedTensor>;
 
+struct NamedShape {
+  std::string name;
+  Shape shape;
+};
+// Why tensors of these names and shapes are not those that are expected, or nothing: at most ten
+// names that are mis-shaped, unexpected (with the nearest that is missing) or missing.
+std::string misfit(const std::vector<NamedShape>& expected, const std::vector<NamedShape>& given);
+
 // CONVENTION: children are owned and never move, so that references to them stay valid; a Module
 // is neither copied nor moved.
 class Module {
@@ -73,7 +81,7 @@ class Module {
   // Parameters and buffers, sharing their elements with the module.
   StateDict state_dict() const;
   // Copies values in, converting types. Every name and shape must match, or nothing is changed and
-  // an Error lists at most ten of the missing, unexpected and mis-shaped names.
+  // an Error says what `misfit` does.
   void load_state_dict(const StateDict& state);
 
   void set_requires_grad(bool wanted);
@@ -136,6 +144,19 @@ class Evaluating {
  private:
   // CONVENTION: parents stand before children, so that a child's own mode has the last word.
   std::vector<std::pair<Module*, bool>> before_;
+};
+
+// While one lives, parameters that this thread makes hold whatever their memory held, instead of
+// zeros: for a network that is filled in at once.
+class LeaveUnfilled {
+ public:
+  LeaveUnfilled();
+  ~LeaveUnfilled();
+  LeaveUnfilled(const LeaveUnfilled&) = delete;
+  LeaveUnfilled& operator=(const LeaveUnfilled&) = delete;
+
+ private:
+  bool before_;
 };
 
 // Draws every parameter below `module` from (seed, position in the tree).

@@ -2,6 +2,7 @@
 #pragma once
 
 #include <cstddef>
+#include <cstdint>
 #include <filesystem>
 #include <memory>
 #include <string>
@@ -39,6 +40,9 @@ class AtomicFile {
   AtomicFile& operator=(const AtomicFile&) = delete;
 
   void write(const void* data, size_t bytes);
+  // What is written next goes to that byte of the file, over what lies there: for a header that is
+  // only known at the end.
+  void seek(uint64_t position);
   void commit();
 
  private:

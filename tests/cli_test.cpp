@@ -77,7 +77,8 @@ class CommandLine : public testing::Test {
 
 TEST_F(CommandLine, EveryCommandHasHelpWithAnExample) {
   for (const char* command :
-       {"train", "predict", "evaluate", "explain", "scenes", "summary", "devices", "demo"}) {
+       {"train", "predict", "evaluate", "explain", "scenes", "summary", "devices", "demo",
+        "weights", "weights inspect", "weights convert", "weights diff"}) {
     const Outcome outcome = run(std::string(command) + " --help");
     EXPECT_EQ(outcome.code, 0) << command;
     EXPECT_THAT(outcome.out, HasSubstr("Example")) << command;
@@ -189,6 +190,75 @@ TEST_F(CommandLine, GoesOnPastAPictureThatCannotBeRead) {
   EXPECT_TRUE(fs::exists(path("past/00001.gradcam.png")));
 }
 
+TEST_F(CommandLine, TellsWhatAWeightFileIs) {
+  const Outcome table = run("weights inspect {0}/run");
+  ASSERT_EQ(table.code, 0) << table.err;
+  EXPECT_THAT(table.out, HasSubstr("layer4.1.conv2.weight"));
+  EXPECT_THAT(table.out, HasSubstr("122 tensors"));
+  EXPECT_THAT(table.out, HasSubstr("fits resnet18, 32 px, 6 classes: buildings, forest"));
+
+  const auto facts = nlohmann::json::parse(run("weights inspect {0}/run --json").out);
+  EXPECT_EQ(facts["model"], "resnet18");
+  EXPECT_EQ(facts["fits"], true);
+  EXPECT_EQ(facts["classes"].size(), 6u);
+  EXPECT_EQ(facts["format"], "safetensors");
+  int64_t numbers = 0;
+  for (const auto& tensor : facts["tensors"]) numbers += tensor["numbers"].get<int64_t>();
+  EXPECT_EQ(numbers, facts["numbers"].get<int64_t>());
+}
+
+TEST_F(CommandLine, TakesWeightsToPyTorchsFormatAndBackBitForBit) {
+  ASSERT_EQ(run("weights convert {0}/run {0}/trained.pth").code, 0);
+  ASSERT_EQ(run("weights convert {0}/trained.pth {0}/back.safetensors").code, 0);
+  const Outcome same = run("weights diff {0}/run {0}/back.safetensors");
+  EXPECT_EQ(same.code, 0) << same.out << same.err;
+  EXPECT_THAT(same.out, HasSubstr("122 tensors are the same to the last bit, 0 differ"));
+  // With the names of its classes and its image size.
+  const Outcome before = run("predict {0}/run {0}/scenes/test/sea --json");
+  const Outcome after = run("predict {0}/trained.pth {0}/scenes/test/sea --json");
+  EXPECT_EQ(after.code, 0) << after.err;
+  EXPECT_EQ(after.out, before.out);
+  EXPECT_EQ(run("explain {0}/trained.pth {0}/scenes/test/sea/00001.jpg --out {0}/of_pth").code, 0);
+}
+
+TEST_F(CommandLine, TellsHowTwoWeightFilesDiffer) {
+  ASSERT_EQ(run("train {0}/scenes --model resnet18 --image-size 32 --epochs 1 --batch-size 12 "
+                "--pretrained {0}/run --out {0}/moved")
+                .code,
+            0);
+  const Outcome outcome = run("weights diff {0}/run {0}/moved --json");
+  EXPECT_EQ(outcome.code, 1);
+  const auto result = nlohmann::json::parse(outcome.out);
+  EXPECT_GT(result["different"].size(), 60u);
+  for (const auto& entry : result["different"]) {
+    EXPECT_GT(entry["largest"].get<double>(), 0) << entry["name"];
+  }
+  EXPECT_TRUE(result["only_a"].empty());
+}
+
+TEST_F(CommandLine, NamesTheClassesOfAWeightFile) {
+  std::ofstream(path("six.txt")) << "a\nb\nc\nd\ne\nf\n";
+  std::ofstream(path("two.txt")) << "a\nb\n";
+  ASSERT_EQ(run("weights convert {0}/run {0}/named.safetensors --classes {0}/six.txt").code, 0);
+  const auto facts = nlohmann::json::parse(run("weights inspect {0}/named.safetensors --json").out);
+  EXPECT_EQ(facts["classes"][5], "f");
+  refuses("weights convert {0}/run {0}/unnamed.pth --classes {0}/two.txt", 2, "2 class names");
+  EXPECT_FALSE(fs::exists(path("unnamed.pth")));
+}
+
+TEST_F(CommandLine, RefusesWeightFilesInOneSentence) {
+  std::ofstream(path("text.pth")) << "these are not weights";
+  const std::string whole = contents(path("run/best.safetensors"));
+  std::ofstream(path("short.safetensors"), std::ios::binary) << whole.substr(0, whole.size() / 2);
+  refuses("weights inspect {0}/nowhere.pth", 1, "nowhere.pth");
+  refuses("weights inspect {0}/text.pth", 1, "text.pth");
+  refuses("predict {0}/short.safetensors {0}/scenes/test/sea", 1, "short.safetensors");
+  refuses("weights convert {0}/short.safetensors {0}/longer.pth", 1, "short.safetensors");
+  refuses("weights convert {0}/run {0}/weights.onnx", 2, "must end in .safetensors");
+  EXPECT_FALSE(fs::exists(path("longer.pth")));
+  EXPECT_FALSE(fs::exists(path("weights.onnx")));
+}
+
 TEST_F(CommandLine, RefusesWhatMakesNoSenseInOneSentence) {
   const std::string train = "train {0}/scenes --image-size 32 --epochs 1 --out {0}/refused ";
   refuses(train + "--batch-size 0", 2, "batch-size");
@@ -205,6 +275,11 @@ TEST_F(CommandLine, RefusesWhatMakesNoSenseInOneSentence) {
   refuses(train + "--device gpu", 2, "--device must be");
   refuses(train + "--mean 1,2,3", 2, "mean");
   refuses(train + "--std 0.2", 2, "std");
+  refuses(train + "--freeze layr1", 2, "'layr1' fits no parameter; the nearest names are layer1");
+  refuses(train + "--freeze '*'", 2, "leaves nothing to learn");
+  refuses(train + "--lr-scale fc", 2, "PATTERN=X");
+  refuses(train + "--lr-scale fc=0", 2, "--freeze 'fc'");
+  refuses(train + "--lr-scale cf=2", 2, "'cf' fits no parameter");
   refuses(train + "--no-such-option", 2, "--no-such-option");
   EXPECT_EQ(files_below(path("refused")), 0u) << "a refused training leaves nothing behind";
   refuses("train {0}/scenes --out {0}/run", 2, "already holds a run");
@@ -260,6 +335,21 @@ TEST_F(CommandLine, TakesListsBeforeWhatFollowsThem) {
                 .code,
             0);
   EXPECT_EQ(files_below(path("lists")), 1u);
+}
+
+TEST_F(CommandLine, FreezesAllButTheClassifierOfARun) {
+  const Outcome outcome = run(
+      "train --pretrained {0}/run/best.safetensors --freeze conv1 --freeze bn1 --freeze layer? "
+      "--lr-scale fc=0.5 {0}/scenes --image-size 32 --epochs 1 --batch-size 12 --out {0}/tuned");
+  ASSERT_EQ(outcome.code, 0) << outcome.err;
+  EXPECT_THAT(outcome.out,
+              HasSubstr("60 of 62 tensors frozen (11176512 of 11179590 parameters), 20 of 20 batch "
+                        "norms keep their statistics, 2 of 62 tensors learn at a rate of their own "
+                        "(3078 parameters)\n"));
+  EXPECT_EQ(outcome.err, "");
+  const auto config = nlohmann::json::parse(contents(path("tuned/config.json")));
+  EXPECT_EQ(config["freeze"], (std::vector<std::string>{"conv1", "bn1", "layer?"}));
+  EXPECT_EQ(config["lr_scale"], std::vector<std::string>{"fc=0.5"});
 }
 
 TEST_F(CommandLine, SaysThatItsOutputCannotBeWritten) {
