@@ -639,18 +639,37 @@ void check_names(const fs::path& path, const TensorFile& content) {
   }
 }
 
+// Tensors of one storage have their own elements once they are copied, and so do those of an
+// expanded tensor.
+void check_growth(const std::string& name, uint64_t file_bytes, const TensorFile& content) {
+  const uint64_t most = most_contents(file_bytes);
+  uint64_t total = 0;
+  for (const StoredTensor& tensor : content.tensors) {
+    total += tensor.bytes();
+    require(total <= most, [&] {
+      return fmt::format("{}: its tensors expand to more than {} bytes, which weights do not", name,
+                         most);
+    });
+  }
+}
+
 }  // namespace
 
 TensorFile parse_torch_file(const std::string& name, const SharedBytes& file) {
-  if (file.bytes.starts_with("PK")) return parse_zip_form(name, file);
+  const bool zip = file.bytes.starts_with("PK");
   constexpr size_t kTarMagic = 257;
-  require(file.bytes.size() < kTarMagic || !file.bytes.substr(kTarMagic).starts_with("ustar"), [&] {
-    return fmt::format(
-        "{}: this is the tar archive of PyTorch 0.1, which is not read: load it with PyTorch 1 or "
-        "2 and save its state dict again",
-        name);
-  });
-  return LegacyReader(name, file).read();
+  require(
+      zip || file.bytes.size() < kTarMagic || !file.bytes.substr(kTarMagic).starts_with("ustar"),
+      [&] {
+        return fmt::format(
+            "{}: this is the tar archive of PyTorch 0.1, which is not read: load it with PyTorch 1 "
+            "or "
+            "2 and save its state dict again",
+            name);
+      });
+  TensorFile content = zip ? parse_zip_form(name, file) : LegacyReader(name, file).read();
+  check_growth(name, file.bytes.size(), content);
+  return content;
 }
 
 void save_torch_file(const fs::path& path, const TensorFile& content) {

@@ -25,7 +25,7 @@ namespace glassnet {
 // stay where they lie in `file`, unless they are compressed.
 //
 // Nothing in the file is executed. Throws Error, one sentence that begins with `name`, for whatever
-// is damaged or something else: a pickled model, TorchScript, an archive that expands without end.
+// is damaged or something else: a pickled model, TorchScript, a small file of endless tensors.
 TensorFile parse_torch_file(const std::string& name, const SharedBytes& file);
 
 // Writes the zip form, which torch.load reads from PyTorch 1.6 on, and with weights_only=True from

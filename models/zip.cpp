@@ -26,8 +26,6 @@ constexpr uint64_t kChunk = uint64_t{1} << 30;
 // --- reading -------------------------------------------------------------------------------------
 
 constexpr size_t kMostEntries = size_t{1} << 15;
-constexpr uint64_t kUnsuspiciousBytes = uint64_t{32} << 20;
-constexpr uint64_t kMostGrowth = 40;
 constexpr uint64_t kMostOfDeflate = 1032;  // 258 bytes from two bits
 constexpr size_t kLongestName = 65535;
 constexpr uLong kEncrypted = 1;          // a flag
@@ -144,6 +142,11 @@ uint32_t crc_of(std::string_view bytes) {
 
 }  // namespace
 
+uint64_t most_contents(uint64_t file_bytes) {
+  constexpr uint64_t kUnsuspicious = uint64_t{32} << 20, kMostGrowth = 40;
+  return std::max(kUnsuspicious, kMostGrowth * file_bytes);
+}
+
 void ZipReader::refuse(const std::string& what) const {
   throw Error(fmt::format("{}: {}", name_, what));
 }
@@ -205,8 +208,7 @@ ZipReader::ZipReader(const std::string& name, const SharedBytes& file)
 }
 
 void ZipReader::check_sizes() const {
-  const uint64_t most =
-      std::max(kUnsuspiciousBytes, kMostGrowth * static_cast<uint64_t>(bytes_.size()));
+  const uint64_t most = most_contents(bytes_.size());
   uint64_t total = 0;
   for (const auto& [name, entry] : entries_) {
     if (entry.begin > bytes_.size() || entry.stored_size > bytes_.size() - entry.begin) {
@@ -224,9 +226,7 @@ void ZipReader::check_sizes() const {
     total += std::min(entry.size, most + 1);
     if (total > most) {
       refuse(
-          fmt::format("its zip archive expands to more than {} times its size and {} MiB, which "
-                      "weights do not",
-                      kMostGrowth, kUnsuspiciousBytes >> 20));
+          fmt::format("its zip archive expands to more than {} bytes, which weights do not", most));
     }
   }
 }

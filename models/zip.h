@@ -14,10 +14,12 @@
 
 namespace glassnet {
 
+// How many bytes the contents of a file of weights may come to. More of them are made to harm.
+uint64_t most_contents(uint64_t file_bytes);
+
 // Reads an archive's directory and, on demand, its entries. Throws Error, one sentence that begins
 // with `name`, for whatever is damaged, encrypted, compressed other than by deflate, or made to
-// expand: entries that overlap or bear one name, and archives that grow beyond 32 MiB and to more
-// than 40 times their size.
+// expand: entries that overlap or bear one name, and archives of more than most_contents.
 class ZipReader {
  public:
   struct Entry {

@@ -788,6 +788,26 @@ TEST(HostileFiles, ArchivesThatExpandAreRefused) {
   });
 }
 
+TEST(HostileFiles, TensorsThatExpandAreRefused) {
+  Pickler p;
+  // A hundred names of one tensor.
+  const auto repeating = [&](const PickledTensor& tensor) {
+    std::string items = p.text("0") + p.tensor(tensor) + "r" + u32(500'000);
+    for (int i = 1; i < 100; ++i) items += p.text(std::to_string(i)) + "j" + u32(500'000);
+    return p.pickle("}(" + items + "u");
+  };
+  const Storages large = {{"0", std::string(4 << 20, '\0')}};
+  const Storages small = {{"0", std::string(24, 'e')}};
+  expect_refused({
+      {"one storage again and again",
+       torch_zip(repeating({.numel = 1 << 20, .shape = {1 << 20}, .strides = {1}}), large),
+       "expand to more than 167"},
+      {"expanded again and again",
+       torch_zip(repeating({.numel = 6, .shape = {1 << 20}, .strides = {0}}), small),
+       "expand to more than 33554432 bytes"},
+  });
+}
+
 // --- the form before 1.6, and others -------------------------------------------------------------
 
 TEST(HostileFiles, MetadataIsChecked) {
