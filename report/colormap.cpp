@@ -31,6 +31,14 @@ constexpr std::array<uint32_t, 52> kInfernoStops = {
     0xf47918, 0xf78212, 0xf98b0b, 0xfa9407, 0xfb9d07, 0xfca60c, 0xfcb014, 0xfbba1f, 0xfac42a,
     0xf8cd37, 0xf6d746, 0xf4e156, 0xf2ea69, 0xf2f27d, 0xf5f992, 0xfcffa4,
 };
+constexpr std::array<uint32_t, 52> kMagmaStops = {
+    0x000004, 0x02020b, 0x050416, 0x090720, 0x0e0b2b, 0x140e36, 0x1a1042, 0x21114e, 0x29115a,
+    0x311165, 0x390f6e, 0x420f75, 0x4a1079, 0x52137c, 0x5a167e, 0x621980, 0x6a1c81, 0x721f81,
+    0x792282, 0x812581, 0x892881, 0x912b81, 0x992d80, 0xa1307e, 0xaa337d, 0xb2357b, 0xba3878,
+    0xc23b75, 0xca3e72, 0xd2426f, 0xd9466b, 0xe04c67, 0xe75263, 0xec5860, 0xf1605d, 0xf4695c,
+    0xf7725c, 0xf97b5d, 0xfb8560, 0xfc8e64, 0xfd9869, 0xfea16e, 0xfeaa74, 0xfeb47b, 0xfebd82,
+    0xfec68a, 0xfecf92, 0xfed89a, 0xfde2a3, 0xfdebac, 0xfcf4b6, 0xfcfdbf,
+};
 constexpr std::array<uint32_t, 11> kBlueRedStops = {
     0x053061, 0x2166ac, 0x4393c3, 0x92c5de, 0xd1e5f0, 0xf7f7f7,
     0xfddbc7, 0xf4a582, 0xd6604d, 0xb2182b, 0x67001f,
@@ -118,6 +126,8 @@ Rgb colour(Colormap map, float value) {
       return interpolate(kViridisStops, v);
     case Colormap::kInferno:
       return interpolate(kInfernoStops, v);
+    case Colormap::kMagma:
+      return interpolate(kMagmaStops, v);
     case Colormap::kGrey:
       return {to_byte(v), to_byte(v), to_byte(v)};
     case Colormap::kBlueRed:
@@ -138,6 +148,8 @@ const char* name_of(Colormap map) {
       return "viridis";
     case Colormap::kInferno:
       return "inferno";
+    case Colormap::kMagma:
+      return "magma";
     case Colormap::kGrey:
       return "grey";
     case Colormap::kBlueRed:
@@ -152,8 +164,8 @@ const char* name_of(Colormap map) {
 
 const std::vector<Colormap>& all_colormaps() {
   static const std::vector<Colormap> maps = {
-      Colormap::kJet,     Colormap::kViridis, Colormap::kInferno, Colormap::kGrey,
-      Colormap::kBlueRed, Colormap::kBlues,   Colormap::kOranges};
+      Colormap::kJet,  Colormap::kViridis, Colormap::kInferno, Colormap::kMagma,
+      Colormap::kGrey, Colormap::kBlueRed, Colormap::kBlues,   Colormap::kOranges};
   return maps;
 }
 

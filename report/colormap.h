@@ -19,6 +19,7 @@ enum class Colormap {
   kJet,      // blue, cyan, yellow, red, as OpenCV's: what Grad-CAM overlays have looked like
   kViridis,  // matplotlib's; lightness grows evenly, safe for the colour-blind
   kInferno,  // matplotlib's; likewise, from black
+  kMagma,    // matplotlib's; likewise, from black to a pale yellow
   kGrey,
   kBlueRed,  // diverging: blue, white at 0.5, red (ColorBrewer's RdBu turned round)
   kBlues,    // white to dark blue (ColorBrewer)

@@ -7,6 +7,7 @@
 #include <numeric>
 #include <set>
 #include <string>
+#include <tuple>
 #include <vector>
 
 #include <gtest/gtest.h>
@@ -16,6 +17,7 @@
 #include "report/confusion_image.h"
 #include "report/draw.h"
 #include "report/overlay.h"
+#include "report/regions.h"
 #include "report/sheet.h"
 #include "report/terminal.h"
 #include "report/text.h"
@@ -79,7 +81,7 @@ TEST(Colormap, JetIsOpenCvs) {
   EXPECT_EQ(colour(Colormap::kJet, 223 / 255.f), (Rgb{255, 0, 0}));
 }
 
-TEST(Colormap, ViridisAndInfernoAreMatplotlibs) {
+TEST(Colormap, ViridisInfernoAndMagmaAreMatplotlibs) {
   const auto expect_near = [](Colormap map, int entry, Rgb expected) {
     const Rgb got = colour(map, static_cast<float>(entry) / 255.f);
     EXPECT_NEAR(got.r, expected.r, 1) << name_of(map) << " " << entry;
@@ -96,6 +98,11 @@ TEST(Colormap, ViridisAndInfernoAreMatplotlibs) {
   expect_near(Colormap::kInferno, 128, {188, 55, 84});
   expect_near(Colormap::kInferno, 192, {249, 142, 9});
   expect_near(Colormap::kInferno, 255, {252, 255, 164});
+  expect_near(Colormap::kMagma, 0, {0, 0, 4});
+  expect_near(Colormap::kMagma, 64, {81, 18, 124});
+  expect_near(Colormap::kMagma, 128, {183, 55, 121});
+  expect_near(Colormap::kMagma, 192, {252, 137, 97});
+  expect_near(Colormap::kMagma, 255, {252, 253, 191});
 }
 
 TEST(Colormap, ClampsAndTakesNaNForTheLowEnd) {
@@ -694,6 +701,61 @@ TEST(Table, RefusesRowsOfAnotherLength) {
   EXPECT_THROW(table.add_row({"1"}), Error);
   EXPECT_THROW(table.add_row({"1", "2", "3"}), Error);
   EXPECT_THROW(Table({}), Error);
+}
+
+// --- regions -------------------------------------------------------------------------------------
+
+TEST(Regions, AreTintedForAndAgainstAndOutlinedWhereStrong) {
+  // Three columns of a grey picture: for, against, and next to nothing.
+  const Image base = filled(60, 90, {128, 128, 128});
+  std::vector<int64_t> labels;
+  for (int i = 0; i < 60 * 90; ++i) labels.push_back(i % 90 / 30);
+  const std::vector<RegionWeight> weights = {{1.0}, {-0.5}, {0.0}};
+  const Image image = draw_regions(base, labels, weights, {.min_side = 60});
+  ASSERT_EQ(image.height, 60);
+  const Rgb pro = pixel(image, 30, 15), con = pixel(image, 30, 45);
+  EXPECT_GT(pro.r, pro.b + 40);
+  EXPECT_GT(con.b, con.r + 20);
+  EXPECT_EQ(pixel(image, 30, 75), (Rgb{128, 128, 128}));
+  // An unbroken line around the first, a broken one around the second, none around the third.
+  const auto runs = [&](int x) {
+    int changes = 0;
+    for (int y = 5; y < 54; ++y) {
+      changes += pixel(image, y, x) == pixel(image, y + 1, x) ? 0 : 1;
+    }
+    return changes;
+  };
+  EXPECT_EQ(runs(1), 0);
+  EXPECT_EQ(pixel(image, 30, 1), colour(Colormap::kBlueRed, 1));
+  EXPECT_GT(runs(31), 4);
+  EXPECT_NE(pixel(image, 30, 62), colour(Colormap::kBlueRed, 0));
+}
+
+TEST(Regions, WhoseSignIsOpenAreHatched) {
+  const Image base = filled(40, 40, {128, 128, 128});
+  const std::vector<int64_t> labels(1600, 0);
+  const auto colours = [&](bool resolved) {
+    const Image image = draw_regions(base, labels, std::vector<RegionWeight>{{1, resolved}},
+                                     {.outlined = 0, .min_side = 1});
+    std::set<std::tuple<int, int, int>> seen;
+    for (int x = 5; x < 35; ++x) {
+      const Rgb at = pixel(image, 20, x);
+      seen.insert({at.r, at.g, at.b});
+    }
+    return seen.size();
+  };
+  EXPECT_EQ(colours(true), 1U);
+  EXPECT_EQ(colours(false), 3U);
+}
+
+TEST(Regions, EnlargeSmallPicturesAndRefuseStrangeLabels) {
+  const Image base = filled(10, 20, kWhite);
+  const std::vector<int64_t> labels(200, 0);
+  const std::vector<RegionWeight> one = {{1}};
+  EXPECT_EQ(draw_regions(base, labels, one).width, 600);
+  EXPECT_THROW(draw_regions(base, std::vector<int64_t>(199, 0), one), Error);
+  EXPECT_THROW(draw_regions(base, std::vector<int64_t>(200, 1), one), Error);
+  EXPECT_THROW(draw_regions(Image(), {}, one), Error);
 }
 
 }  // namespace
