@@ -29,6 +29,7 @@
 #include "tensor/file.h"
 #include "tensor/math.h"
 #include "tensor/npy.h"
+#include "tensor/numpy_random.h"
 #include "tensor/random.h"
 #include "tensor/shape.h"
 #include "tensor/storage.h"
