@@ -45,3 +45,4 @@
 #include "training/schedule.h"
 #include "training/trainer.h"
 #include "xai/explain.h"
+#include "xai/superpixels.h"

@@ -148,9 +148,9 @@ struct SlicReach {
 };
 inline SlicReach slic_reach(double at, int64_t step, int64_t n) {
   if (std::isnan(at)) return {0, 0};
-  return {static_cast<int64_t>(std::max(at - static_cast<double>(2 * step), 0.0)),
-          static_cast<int64_t>(
-              std::min(at + static_cast<double>(2 * step + 1), static_cast<double>(n)))};
+  const auto reach = static_cast<double>(2 * step);
+  return {static_cast<int64_t>(std::max(at - reach, 0.0)),
+          static_cast<int64_t>(std::min(at + reach + 1, static_cast<double>(n)))};
 }
 
 inline void slic_assign(const double* colors, const SlicCenter* centers, int64_t* labels,
