@@ -119,18 +119,25 @@ void quickshift_parents(Cpu, const double* colors, const double* density, double
 
 void slic_assign(Cpu, const double* colors, const SlicCenter* centers, int64_t* labels,
                  const SlicShape& o) {
+  struct Window {
+    reference::SlicReach rows, columns;
+  };
+  std::vector<Window> windows;
+  for (int64_t k = 0; k < o.centers; ++k) {
+    windows.push_back({reference::slic_reach(centers[k].y, o.step_y, o.h),
+                       reference::slic_reach(centers[k].x, o.step_x, o.w)});
+  }
   const double weight = 1 / (o.spacing * o.spacing);
-  const int64_t plane = o.h * o.w;
   parallel_tasks(o.h, true, [&](int64_t y) {
     std::vector<double> distances(static_cast<size_t>(o.w), std::numeric_limits<double>::max());
     double* const nearest = distances.data();
+    const int64_t plane = o.h * o.w;
     const double* row = colors + y * o.w;
     int64_t* label = labels + y * o.w;
     for (int64_t k = 0; k < o.centers; ++k) {
-      const SlicCenter center = centers[k];
-      const reference::SlicReach rows = reference::slic_reach(center.y, o.step_y, o.h);
+      const auto [rows, columns] = windows[k];
       if (y < rows.begin || y >= rows.end) continue;
-      const reference::SlicReach columns = reference::slic_reach(center.x, o.step_x, o.w);
+      const SlicCenter center = centers[k];
       const double dy = center.y - static_cast<double>(y), dy_squared = dy * dy;
 #pragma omp simd
       for (int64_t x = columns.begin; x < columns.end; ++x) {
