@@ -5,6 +5,7 @@
 #include <charconv>
 #include <cmath>
 #include <numeric>
+#include <utility>
 #include <vector>
 
 #include <fmt/format.h>
@@ -45,7 +46,7 @@ Tensor smoothed(Tensor planes, double sigma, double scale) {
                              {planes.dim(0), planes.dim(1), planes.dim(2)});
   }
   auto* values = planes.data<double>();
-  for (int64_t i = 0; i < planes.numel(); ++i) values[i] *= scale;
+  std::for_each(values, values + planes.numel(), [=](double& value) { value *= scale; });
   return planes;
 }
 
@@ -60,12 +61,13 @@ Tensor lab_planes(const Tensor& image, const std::array<double, 256>& levels) {
 // Segments from labels between 0 and the number of pixels less one: those that occur become 0, 1,
 // 2, … in their order.
 Superpixels relabelled(Tensor labels) {
+  const int64_t pixels = labels.numel();
   auto* label = labels.data<int64_t>();
-  std::vector<int64_t> number(static_cast<size_t>(labels.numel()));
-  for (int64_t i = 0; i < labels.numel(); ++i) number[label[i]] = 1;
+  std::vector<int64_t> number(static_cast<size_t>(pixels));
+  for (int64_t i = 0; i < pixels; ++i) number[label[i]] = 1;
   const int64_t count = std::reduce(number.begin(), number.end());
   std::exclusive_scan(number.begin(), number.end(), number.begin(), int64_t{0});
-  for (int64_t i = 0; i < labels.numel(); ++i) label[i] = number[label[i]];
+  for (int64_t i = 0; i < pixels; ++i) label[i] = number[label[i]];
   return {std::move(labels), count};
 }
 
@@ -309,9 +311,10 @@ Superpixels felzenszwalb(const Tensor& given, const FelzenszwalbOptions& options
 
   const std::array<double, 256> levels = byte_levels();
   Tensor planes = Tensor::empty({3, h, w}, DType::kFloat64);
-  const auto* bytes = image.data<uint8_t>();
-  for (int64_t i = 0; i < image.numel(); ++i) {
-    planes.data<double>()[i % 3 * h * w + i / 3] = levels[bytes[i]];
+  const auto* byte = image.data<uint8_t>();
+  auto* plane = planes.data<double>();
+  for (int64_t pixel = 0; pixel < h * w; ++pixel) {
+    for (int64_t c = 0; c < 3; ++c) plane[c * h * w + pixel] = levels[*byte++];
   }
   const std::vector<Edge> edges = sorted_edges(smoothed(planes, options.sigma, 1));
 
@@ -338,7 +341,8 @@ Superpixels felzenszwalb(const Tensor& given, const FelzenszwalbOptions& options
   }
 
   Tensor labels = Tensor::empty({h, w}, DType::kInt64);
-  for (int64_t i = 0; i < h * w; ++i) labels.data<int64_t>()[i] = regions.root(i);
+  auto* label = labels.data<int64_t>();
+  for (int64_t i = 0; i < h * w; ++i) label[i] = regions.root(i);
   return relabelled(labels);
 }
 

@@ -55,7 +55,7 @@ void gaussian_smooth(Cpu, const double* x, double* y, double sigma, const Planes
   const std::vector<double> weights = reference::gaussian_weights(sigma);
   const auto radius = static_cast<int64_t>(weights.size()) - 1;
   // Down the columns, a row of results at a time; then along that row, which a margin continues.
-  parallel_tasks(o.planes * o.h, true, [&](int64_t task) {
+  parallel_tasks(o.planes * o.h, o.planes * o.h * o.w > kSmall, [&](int64_t task) {
     const int64_t row = task % o.h;
     const double* plane = x + task / o.h * o.h * o.w;
     std::vector<double> line(static_cast<size_t>(o.w + 2 * radius));
@@ -128,7 +128,7 @@ void slic_assign(Cpu, const double* colors, const SlicCenter* centers, int64_t* 
                        reference::slic_reach(centers[k].x, o.step_x, o.w)});
   }
   const double weight = 1 / (o.spacing * o.spacing);
-  parallel_tasks(o.h, true, [&](int64_t y) {
+  parallel_tasks(o.h, o.h * o.w > kSmall, [&](int64_t y) {
     std::vector<double> distances(static_cast<size_t>(o.w), std::numeric_limits<double>::max());
     double* const nearest = distances.data();
     const int64_t plane = o.h * o.w;
