@@ -124,9 +124,9 @@ TEST(Superpixels, AreScikitImages) {
   for (const auto& [name, value] : tensors) {
     const size_t slash = name.find('/');
     if (slash == std::string::npos) continue;  // a picture
-    const auto row = std::find_if(rows().begin(), rows().end(), [&](const Row& candidate) {
-      return candidate.name == name.substr(slash + 1);
-    });
+    const std::string wanted = name.substr(slash + 1);
+    const auto row = std::find_if(rows().begin(), rows().end(),
+                                  [&](const Row& candidate) { return candidate.name == wanted; });
     ASSERT_NE(row, rows().end()) << name;
     const Tensor image = tensors.at(name.substr(0, slash)).to(DType::kUInt8);
     const Superpixels found = row->segment(image);

@@ -135,7 +135,7 @@ void slic_assign(Cpu, const double* colors, const SlicCenter* centers, int64_t* 
     const double* row = colors + y * o.w;
     int64_t* label = labels + y * o.w;
     for (int64_t k = 0; k < o.centers; ++k) {
-      const auto [rows, columns] = windows[k];
+      const reference::SlicReach rows = windows[k].rows, columns = windows[k].columns;
       if (y < rows.begin || y >= rows.end) continue;
       const SlicCenter center = centers[k];
       const double dy = center.y - static_cast<double>(y), dy_squared = dy * dy;
