@@ -27,6 +27,14 @@ inline void for_each_pair(int64_t row, int64_t dr, int64_t dc, const QuickshiftS
   for (int64_t c = begin; c < end; ++c) f(c, to_neighbour + c, rows * rows, columns * columns);
 }
 
+// f(row) for all rows. Those near the edges have smaller windows, so a thread takes the next row
+// when it is done with one.
+template <class F>
+void for_each_row(const QuickshiftShape& o, F&& f) {
+#pragma omp parallel for schedule(dynamic)
+  for (int64_t row = 0; row < o.h; ++row) f(row);
+}
+
 // f(dr, dc) for the places of a window around a pixel of `row`, in their order.
 template <class F>
 void for_each_place(int64_t row, const QuickshiftShape& o, F&& f) {
@@ -82,7 +90,7 @@ void gaussian_smooth(Cpu, const double* x, double* y, double sigma, const Planes
 void quickshift_density(Cpu, const double* colors, double* density, const QuickshiftShape& o) {
   const double scale = -0.5 / (o.kernel_size * o.kernel_size);
   const int64_t plane = o.h * o.w;
-  parallel_tasks(o.h, true, [&](int64_t row) {
+  for_each_row(o, [&](int64_t row) {
     const double* own = colors + row * o.w;
     double* sums = density + row * o.w;
     for_each_place(row, o, [&](int64_t dr, int64_t dc) {
@@ -97,7 +105,7 @@ void quickshift_density(Cpu, const double* colors, double* density, const Quicks
 void quickshift_parents(Cpu, const double* colors, const double* density, double max_dist,
                         int64_t* parent, const QuickshiftShape& o) {
   const int64_t plane = o.h * o.w;
-  parallel_tasks(o.h, true, [&](int64_t row) {
+  for_each_row(o, [&](int64_t row) {
     const double *own = colors + row * o.w, *height = density + row * o.w;
     int64_t* parents = parent + row * o.w;
     for (int64_t c = 0; c < o.w; ++c) parents[c] = row * o.w + c;
@@ -128,7 +136,8 @@ void slic_assign(Cpu, const double* colors, const SlicCenter* centers, int64_t* 
                        reference::slic_reach(centers[k].x, o.step_x, o.w)});
   }
   const double weight = 1 / (o.spacing * o.spacing);
-  parallel_tasks(o.h, o.h * o.w > kSmall, [&](int64_t y) {
+  // Small images are done before a team has gathered ten times.
+  parallel_tasks(o.h, o.h * o.w > 16 * kSmall, [&](int64_t y) {
     std::vector<double> distances(static_cast<size_t>(o.w), std::numeric_limits<double>::max());
     double* const nearest = distances.data();
     const int64_t plane = o.h * o.w;
