@@ -1,7 +1,9 @@
 // Superpixels: connected regions of similar colour, which LIME and others hide and show as one.
 //
 // Quickshift, SLIC and Felzenszwalb's segmentation give the labels of scikit-image 0.19 for the
-// same options. A label is a pixel's column in LIME's masks, so labels always count from 0.
+// same options. (One exception: without smoothing, many of Felzenszwalb's edges cost the same, and
+// scikit-image leaves their order to its sorting; a few pixels in a thousand may differ.) A label
+// is a pixel's column in LIME's masks, so labels always count from 0.
 #pragma once
 
 #include <cstdint>
