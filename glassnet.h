@@ -45,4 +45,6 @@
 #include "training/schedule.h"
 #include "training/trainer.h"
 #include "xai/explain.h"
+#include "xai/lime.h"
 #include "xai/superpixels.h"
+#include "xai/trust.h"

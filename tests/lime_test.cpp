@@ -1,7 +1,8 @@
 // LIME against its reference's numbers (scripts/make-golden-lime) and against what must hold.
-#include "xai/lime_fit.h"
+#include "xai/lime.h"
 
 #include <algorithm>
+#include <bit>
 #include <cmath>
 #include <filesystem>
 #include <map>
@@ -12,7 +13,10 @@
 #include <gtest/gtest.h>
 
 #include "models/safetensors.h"
-#include "xai/lime_picture.h"
+#include "nn/layers.h"
+#include "tensor/math.h"
+#include "tests/data_support.h"
+#include "tests/device_support.h"
 
 namespace glassnet {
 namespace {
@@ -223,6 +227,117 @@ TEST(LimeFit, SaysWhatCannotBeFitted) {
               HasSubstr("at least one superpixel"));
 }
 
+// --- how sure the weights are --------------------------------------------------------------------
+
+// A network's answer as a function of the superpixels that it sees, bit j of z for superpixel j.
+using Answer = std::function<double(uint32_t z)>;
+double bit(uint32_t z, int j) {
+  return z >> j & 1;
+}
+const std::vector<std::pair<std::string, Answer>>& answers() {
+  static const std::vector<std::pair<std::string, Answer>> all = {
+      {"logistic",
+       [](uint32_t z) {
+         const double x = 2.5 * bit(z, 0) - 1.5 * bit(z, 1) + bit(z, 2) -
+                          2 * bit(z, 3) * bit(z, 4) + 0.7 * bit(z, 5) - 1;
+         return 1 / (1 + std::exp(-x));
+       }},
+      {"needs three", [](uint32_t z) { return (z % 8 == 7 ? 0.8 : 0) + 0.1 * bit(z, 3); }},
+      {"nearly the whole",
+       [](uint32_t z) {
+         return std::popcount(z % 128) > 5 ? 0.9 : 0.2 * bit(z, 0) + 0.1 * bit(z, 1);
+       }},
+      {"linear", [](uint32_t z) { return 0.5 * bit(z, 0) - 0.3 * bit(z, 1) + 0.1 * bit(z, 6); }}};
+  return all;
+}
+// Of every mask of 12 superpixels.
+std::vector<double> table_of(const Answer& answer) {
+  std::vector<double> table;
+  for (uint32_t z = 0; z < 4096; ++z) table.push_back(answer(z));
+  return table;
+}
+Tensor answers_of(const std::vector<double>& table, const LimeMasks& masks) {
+  Tensor y = Tensor::empty({masks.samples(), 1}, DType::kFloat64);
+  for (int64_t i = 0; i < masks.samples(); ++i) y.data<double>()[i] = table[*masks.row(i)];
+  return y;
+}
+
+double median(std::vector<double> values) {
+  std::nth_element(values.begin(), values.begin() + values.size() / 2, values.end());
+  return values[values.size() / 2];
+}
+
+// The promise of standard errors: one run says how far its weights lie from those of other seeds.
+TEST(LimeFit, StandardErrorsAreTheSpreadOverSeeds) {
+  constexpr uint32_t kSeeds = 1000;
+  for (const auto& [name, answer] : answers()) {
+    const std::vector<double> table = table_of(answer);
+    for (const auto& [superpixels, samples] : {std::pair{7, 60}, {7, 300}, {12, 150}, {12, 1000}}) {
+      std::vector<std::vector<double>> weights(static_cast<size_t>(superpixels));
+      std::vector<std::vector<double>> errors(weights.size());
+      for (uint32_t seed = 0; seed < kSeeds; ++seed) {
+        const LimeMasks masks = random_lime_masks(samples, superpixels, seed);
+        const LimeResult result = fit_lime(masks, answers_of(table, masks), {0});
+        for (size_t j = 0; j < weights.size(); ++j) {
+          weights[j].push_back(result.weights.data<double>()[j]);
+          errors[j].push_back(result.standard_errors.data<double>()[j]);
+        }
+      }
+      for (size_t j = 0; j < weights.size(); ++j) {
+        const double mean = std::accumulate(weights[j].begin(), weights[j].end(), 0.0) / kSeeds;
+        double squares = 0;
+        for (const double weight : weights[j]) squares += (weight - mean) * (weight - mean);
+        const double ratio = median(errors[j]) / std::sqrt(squares / (kSeeds - 1));
+        EXPECT_GT(ratio, 0.9) << name << ", " << samples << " samples, superpixel " << j;
+        EXPECT_LT(ratio, 1.1) << name << ", " << samples << " samples, superpixel " << j;
+      }
+    }
+  }
+}
+
+// Every mask once is what many samples come to: the mean over seeds lies within its own error.
+TEST(LimeFit, OfEveryMaskIsWhatSeedsScatterAround) {
+  constexpr uint32_t kSeeds = 400;
+  for (const auto& [name, answer] : answers()) {
+    const std::vector<double> table = table_of(answer);
+    const LimeMasks every = every_lime_mask(7);
+    const LimeResult exact = fit_lime(every, answers_of(table, every), {0});
+    EXPECT_TRUE(exact.exact);
+    EXPECT_EQ(exact.standard_errors.to_vector<double>(), std::vector<double>(7));
+    EXPECT_EQ(exact.settled[0], 7);
+    std::vector<double> mean(7), spread(7);
+    for (uint32_t seed = 0; seed < kSeeds; ++seed) {
+      const LimeMasks masks = random_lime_masks(1000, 7, seed);
+      const LimeResult result = fit_lime(masks, answers_of(table, masks), {0});
+      for (size_t j = 0; j < 7; ++j) {
+        mean[j] += result.weights.data<double>()[j] / kSeeds;
+        spread[j] += result.standard_errors.data<double>()[j] / kSeeds;
+      }
+    }
+    for (size_t j = 0; j < 7; ++j) {
+      // A fifth of one run's error is four of the mean's; the picture itself, which random samples
+      // always hold, and the penalty on a varying matrix move it by one in a thousand.
+      EXPECT_NEAR(mean[j], exact.weights.data<double>()[j], spread[j] / 5 + 1e-3) << name << j;
+    }
+  }
+}
+
+TEST(LimeFit, KnowsWhichPlacesAreSettled) {
+  // Superpixel 0 matters by `first`, 1 and 2 as much as each other, the rest is noise.
+  const auto settled = [](double first, int64_t samples) {
+    const std::vector<double> table = table_of([&](uint32_t z) {
+      const bool odd = std::popcount(z / 8) % 2 == 1;
+      return first * bit(z, 0) + 0.2 * bit(z, 1) - 0.2 * bit(z, 2) + (odd ? 0.25 : 0);
+    });
+    const LimeMasks masks = random_lime_masks(samples, 7, 5);
+    return fit_lime(masks, answers_of(table, masks), {0}).settled[0];
+  };
+  EXPECT_EQ(settled(0.2, 200), 0);
+  EXPECT_EQ(settled(0.5, 200), 1);
+  // With two errors below 5 % of the largest weight, which of the two is larger no longer matters.
+  EXPECT_EQ(settled(0.5, 4000), 7);
+}
+
 // --- pictures ------------------------------------------------------------------------------------
 
 Image image_of(const Tensor& values) {
@@ -312,6 +427,275 @@ TEST(LimePicture, SaysWhatIsWrongWithSuperpixels) {
   EXPECT_THAT(message(from_one), HasSubstr("a pixel has label 7"));
   from_one.count = 8;
   EXPECT_THAT(message(from_one), HasSubstr("no pixel has label 0"));
+}
+
+// --- with a network ------------------------------------------------------------------------------
+
+// conv - bn - relu - pool - fc.
+class TinyNet : public Module {
+ public:
+  Conv2d& conv = child<Conv2d>("conv", Conv2dLayer{.in = 3, .out = 8, .kernel = 3, .stride = 2});
+  BatchNorm2d& bn = child<BatchNorm2d>("bn", BatchNorm2dLayer{.channels = 8});
+  GlobalAvgPool& pool = child<GlobalAvgPool>("pool");
+  Linear& fc = child<Linear>("fc", LinearLayer{.in = 8, .out = 4});
+
+  TinyNet() {
+    initialise(*this, 7);
+    // Far from one class for all.
+    Tensor weight = fc.weight.value();
+    weight.copy_from(scale(weight, 4));
+  }
+
+ protected:
+  Variable forward(const Variable& x) override { return fc(pool(relu(bn(conv(x))))); }
+};
+
+// A picture of `superpixels` stripes of noise.
+LimeJob stripes(int64_t superpixels, uint64_t seed, int height = 13, int width = 18) {
+  LimeJob job{.picture = test::noise_image(height, width, seed)};
+  job.superpixels = {.labels = Tensor::empty({height, width}, DType::kInt64), .count = superpixels};
+  for (int64_t i = 0; i < height * width; ++i) {
+    job.superpixels.labels.data<int64_t>()[i] = i * superpixels / (height * width);
+    // Stripes of different brightness.
+    for (int64_t c = 0; c < 3; ++c) {
+      uint8_t& value = job.picture.rgb[static_cast<size_t>(3 * i + c)];
+      value = static_cast<uint8_t>(value / 2 + 37 * (i * superpixels / (height * width)) % 128);
+    }
+  }
+  return job;
+}
+
+void expect_same(const LimeResult& a, const LimeResult& b, double tolerance,
+                 const std::string& what = "") {
+  EXPECT_EQ(a.classes, b.classes) << what;
+  EXPECT_EQ(a.samples, b.samples) << what;
+  EXPECT_EQ(a.exact, b.exact) << what;
+  expect_near(a.weights.to_vector<double>(), b.weights.to_vector<double>(), tolerance, what);
+  expect_near(a.standard_errors.to_vector<double>(), b.standard_errors.to_vector<double>(),
+              tolerance, what);
+  expect_near(a.intercepts, b.intercepts, tolerance, what);
+  expect_near(a.prediction, b.prediction, tolerance, what);
+}
+
+TEST(Lime, FitsWhatTheNetworkSaysOfEachSample) {
+  TinyNet net;
+  LimeJob job = stripes(9, 1);
+  job.classes = {2, 0};
+  for (const bool grey : {false, true}) {
+    LimeOptions options{.samples = 70, .seed = 11, .batch_size = 32, .keep_samples = true};
+    options.normalization = {.mean = {0.1F, 0.2F, 0.3F}, .stddev = {0.4F, 0.5F, 0.6F}};
+    if (grey) options.color = {128, 128, 128};
+    const LimeResult result = lime(net, job, options);
+    EXPECT_EQ(result.masks.bits, random_lime_masks(70, 9, 11).bits);
+    ASSERT_EQ(result.probabilities.shape(), (Shape{70, 4}));
+
+    const Image hidden = hide_superpixels(job.picture, job.superpixels, options.color);
+    const Evaluating evaluating(net);
+    for (int64_t i = 0; i < 70; ++i) {
+      Image shown = hidden;
+      for (size_t p = 0; p < 13 * 18; ++p) {
+        if (!result.masks.shows(i, job.superpixels.labels.data<int64_t>()[p])) continue;
+        std::copy_n(&job.picture.rgb[3 * p], 3, &shown.rgb[3 * p]);
+      }
+      const NoGrad guard;
+      const Tensor expected =
+          softmax(net(Variable(to_input(shown, options.normalization))).value());
+      expect_near(result.probabilities.slice(i, i + 1).to_vector<double>(),
+                  expected.to_vector<double>(), 1e-6, fmt::format("sample {}", i));
+    }
+    expect_same(result, fit_lime(result.masks, result.probabilities, {2, 0}), 0);
+    EXPECT_NEAR(std::accumulate(result.prediction.begin(), result.prediction.end(), 0.0), 1, 1e-6);
+    // Something is at stake.
+    const std::vector<double> weights = result.weights.to_vector<double>();
+    EXPECT_GT(*std::max_element(weights.begin(), weights.end()), 0.005);
+  }
+}
+
+TEST(Lime, ExplainsTheMostProbableClasses) {
+  TinyNet net;
+  const LimeResult result = lime(net, stripes(6, 1), {.samples = 20, .top_classes = 3});
+  ASSERT_EQ(result.classes.size(), 3U);
+  std::vector<double> sorted = result.prediction;
+  std::sort(sorted.rbegin(), sorted.rend());
+  for (size_t i = 0; i < 3; ++i) {
+    EXPECT_EQ(result.prediction[static_cast<size_t>(result.classes[i])], sorted[i]);
+  }
+  EXPECT_EQ(lime(net, stripes(6, 1), {.samples = 20, .top_classes = 9}).classes.size(), 4U);
+  EXPECT_EQ(lime(net, stripes(6, 1), {.samples = 20}).classes.size(), 1U);
+  EXPECT_FALSE(result.masks.samples() > 0 || result.probabilities.defined());
+}
+
+// Pictures in one batch do not know of each other.
+TEST(Lime, IsTheSameWhateverSharesItsBatches) {
+  TinyNet net;
+  std::vector<LimeJob> jobs;
+  for (const int64_t superpixels : {5, 20, 1, 40, 3, 14}) {
+    jobs.push_back(stripes(superpixels, static_cast<uint64_t>(superpixels)));
+  }
+  jobs[3].classes = {1, 2, 3};
+  for (const LimeSampling sampling : {LimeSampling::kFixed, LimeSampling::kAuto}) {
+    LimeOptions options{
+        .sampling = sampling, .samples = 50, .chunk = 40, .max_samples = 200, .seed = 3};
+    std::vector<LimeResult> alone;
+    for (const LimeJob& job : jobs) alone.push_back(lime(net, job, options));
+    for (const int64_t batch_size : {1, 7, 64, 1000}) {
+      options.batch_size = batch_size;
+      const std::vector<LimeResult> together = lime_many(net, jobs, options);
+      ASSERT_EQ(together.size(), jobs.size());
+      for (size_t i = 0; i < jobs.size(); ++i) {
+        expect_same(together[i], alone[i], 1e-6, fmt::format("job {} by {}", i, batch_size));
+      }
+    }
+  }
+}
+
+TEST(Lime, DoesNotAskTwiceAboutAMask) {
+  TinyNet net;
+  int64_t seen = 0;
+  const HookHandle hook = net.on_forward([&](const Variable& y) {
+    seen += y.shape().dim(0);
+    return y;
+  });
+  const LimeResult few = lime(net, stripes(3, 2), {.samples = 500, .keep_samples = true});
+  EXPECT_EQ(seen, 8);
+  EXPECT_EQ(few.samples, 500);
+  EXPECT_EQ(few.probabilities.dim(0), 500);
+  seen = 0;
+  lime(net, stripes(40, 2), {.samples = 100});
+  EXPECT_EQ(seen, 100);
+}
+
+TEST(Lime, TakesEveryMaskOfFewSuperpixels) {
+  TinyNet net;
+  const LimeJob job = stripes(5, 4);
+  const LimeOptions options{.sampling = LimeSampling::kExact, .keep_samples = true};
+  const LimeResult exact = lime(net, job, options);
+  EXPECT_TRUE(exact.exact);
+  EXPECT_EQ(exact.samples, 32);
+  EXPECT_EQ(exact.masks.bits, every_lime_mask(5).bits);
+  expect_same(exact, lime(net, job, {.sampling = LimeSampling::kExact, .seed = 9}), 0);
+  // By itself where that is no more work.
+  expect_same(exact, lime(net, job, {.sampling = LimeSampling::kAuto}), 0);
+  EXPECT_TRUE(lime(net, stripes(10, 4), {.sampling = LimeSampling::kAuto}).exact);
+  EXPECT_FALSE(
+      lime(net, stripes(10, 4), {.sampling = LimeSampling::kAuto, .max_samples = 1023}).exact);
+}
+
+TEST(Lime, SamplesUntilTheFirstFiveAreSettled) {
+  TinyNet net;
+  bool stopped_early = false, ran_out = false;
+  for (const int64_t max_samples : {300, 5000}) {
+    for (uint64_t seed = 0; seed < 4; ++seed) {
+      const LimeJob job = stripes(14, seed);
+      const LimeOptions options{
+          .sampling = LimeSampling::kAuto, .chunk = 64, .max_samples = max_samples};
+      const LimeResult result = lime(net, job, options);
+      if (result.samples < max_samples) {
+        stopped_early = true;
+        EXPECT_EQ(result.samples % 64, 0);
+        EXPECT_GE(result.settled[0], 5);
+        if (result.samples > 64) {
+          EXPECT_LT(lime(net, job, {.samples = result.samples - 64}).settled[0], 5);
+        }
+      } else {
+        ran_out = true;
+        EXPECT_EQ(result.samples, max_samples);
+      }
+      expect_same(result, lime(net, job, {.samples = result.samples}), 1e-6);
+    }
+  }
+  EXPECT_TRUE(stopped_early);
+  EXPECT_TRUE(ran_out);
+}
+
+TEST(Lime, AsksForPicturesAsItNeedsThem) {
+  TinyNet net;
+  int64_t given = 0, finished = 0, most_open = 0;
+  std::vector<int64_t> numbers, progress;
+  lime_stream(
+      net,
+      [&]() -> std::optional<LimeJob> {
+        if (given == 30) return {};
+        most_open = std::max(most_open, ++given - finished);
+        return stripes(40, static_cast<uint64_t>(given));
+      },
+      [&](int64_t job, const LimeResult& result) {
+        ++finished;
+        numbers.push_back(job);
+        EXPECT_EQ(result.samples, 20);
+      },
+      {.samples = 20, .batch_size = 16, .progress = [&](int64_t pictures, int64_t samples) {
+         EXPECT_EQ(pictures, finished);
+         progress.push_back(samples);
+       }});
+  EXPECT_EQ(finished, 30);
+  EXPECT_TRUE(std::is_sorted(numbers.begin(), numbers.end()));
+  EXPECT_LE(most_open, 3);
+  ASSERT_EQ(progress.size(), 38U);  // 600 samples by 16
+  EXPECT_EQ(progress[0], 16);
+  EXPECT_EQ(progress.back(), 600);
+}
+
+TEST(Lime, LeavesTheNetworkAsItWas) {
+  TinyNet net;
+  net.train();
+  net.bn.eval();
+  lime(net, stripes(5, 1), {.samples = 10});
+  EXPECT_TRUE(net.training() && net.conv.training() && !net.bn.training());
+  EXPECT_TRUE(lime_many(net, {}).empty());
+}
+
+TEST(Lime, SaysWhatMakesNoSense) {
+  TinyNet net;
+  const auto message = [&](const std::vector<LimeJob>& jobs, const LimeOptions& options) {
+    try {
+      lime_many(net, jobs, options);
+    } catch (const Error& error) {
+      return std::string(error.what());
+    }
+    return std::string("nothing was thrown");
+  };
+  const LimeJob job = stripes(13, 1);
+  EXPECT_THAT(message({job}, {.samples = 2}), HasSubstr("a number of samples of at least 3"));
+  EXPECT_THAT(message({job}, {.sampling = LimeSampling::kAuto, .chunk = 0}), HasSubstr("a chunk"));
+  EXPECT_THAT(message({job}, {.sampling = LimeSampling::kAuto, .max_samples = 255}),
+              HasSubstr("a limit of samples of at least 256, not 255"));
+  EXPECT_THAT(message({job}, {.sampling = LimeSampling::kExact}), HasSubstr("the picture has 13"));
+  EXPECT_THAT(message({job}, {.top_classes = 0}), HasSubstr("a number of classes"));
+  EXPECT_THAT(message({job}, {.batch_size = 0}), HasSubstr("a batch size"));
+  EXPECT_THAT(message({job}, {.fit = {.alpha = 0}}), HasSubstr("penalty"));
+  EXPECT_THAT(message({job}, {.precision = DType::kBFloat16}), HasSubstr("bfloat16"));
+  EXPECT_THAT(message({job}, {.precision = DType::kFloat64}), HasSubstr("float64"));
+  EXPECT_THAT(message({job, stripes(13, 1, 14, 18)}, {.samples = 10}),
+              HasSubstr("pictures of one size, got (14, 18) after (13, 18)"));
+  LimeJob wrong = job;
+  wrong.classes = {4};
+  EXPECT_THAT(message({wrong}, {.samples = 10}), HasSubstr("no class has index 4"));
+  wrong = job;
+  wrong.superpixels.count = 14;
+  EXPECT_THAT(message({wrong}, {.samples = 10}), HasSubstr("no pixel has label 13"));
+}
+
+class DeviceLime : public DeviceTest {};
+
+TEST_F(DeviceLime, GivesTheNumbersOfTheCpu) {
+  TinyNet net;
+  std::vector<LimeJob> jobs;
+  for (const int64_t superpixels : {6, 40, 9}) {
+    jobs.push_back(stripes(superpixels, static_cast<uint64_t>(superpixels)));
+    jobs.back().classes = {1, 3};
+  }
+  LimeOptions options{.samples = 30, .seed = 2, .batch_size = 16};
+  const std::vector<LimeResult> expected = lime_many(net, jobs, options);
+  net.to(device_);
+  for (const auto& [precision, tolerance] :
+       {std::pair{DType::kFloat32, 1e-5}, {DType::kBFloat16, 0.02}, {DType::kFloat16, 0.003}}) {
+    options.precision = precision;
+    const std::vector<LimeResult> results = lime_many(net, jobs, options);
+    for (size_t i = 0; i < jobs.size(); ++i) {
+      expect_same(results[i], expected[i], tolerance, fmt::format("job {}", i));
+    }
+  }
 }
 
 }  // namespace
