@@ -407,7 +407,7 @@ TEST(LimePicture, SaysWhatCannotBeShown) {
 TEST(LimePicture, SaysWhatIsWrongWithSuperpixels) {
   const auto message = [](const Superpixels& superpixels) -> std::string {
     try {
-      check(superpixels, 6, 9);
+      require_superpixels(superpixels, 6, 9);
     } catch (const UsageError& error) {
       return error.what();
     }

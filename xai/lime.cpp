@@ -18,8 +18,8 @@ namespace {
 
 constexpr int64_t kSettledSuperpixels = 5;  // what kAuto waits for
 
-void check(const LimeOptions& options) {
-  check(options.fit);
+void require_options(const LimeOptions& options) {
+  require_options(options.fit);
   const auto need = [](int64_t value, int64_t least, const char* what) {
     if (value < least) {
       throw UsageError(fmt::format("LIME needs {} of at least {}, not {}", what, least, value));
@@ -173,7 +173,7 @@ struct OpenSample {
 void lime_stream(Module& model, const std::function<std::optional<LimeJob>()>& next,
                  const std::function<void(int64_t job, LimeResult result)>& done,
                  const LimeOptions& options) {
-  check(options);
+  require_options(options);
   const Evaluating evaluating(model);
   GraphedForward forward(model);
   const Device device = model.device();

@@ -162,7 +162,7 @@ double weighted_score(const VectorXd& w, const VectorXd& residuals, const Vector
 
 }  // namespace
 
-void check(const LimeFitOptions& options) {
+void require_options(const LimeFitOptions& options) {
   if (!(options.kernel_width > 0)) {
     throw UsageError(fmt::format("LIME's kernel width has to be above 0, not {}; 0.25 is usual",
                                  options.kernel_width));
@@ -190,7 +190,7 @@ std::vector<double> lime_kernel_weights(const LimeMasks& masks, double kernel_wi
 
 LimeResult fit_lime(const LimeMasks& masks, const Tensor& probabilities,
                     const std::vector<int64_t>& classes, const LimeFitOptions& options) {
-  check(options);
+  require_options(options);
   const int64_t samples = masks.samples(), n = masks.superpixels;
   require(probabilities.rank() == 2 && probabilities.dim(0) == samples, [&] {
     return fmt::format("[fit_lime] expected probabilities ({}, classes), got {}", samples,

@@ -86,6 +86,6 @@ LimeResult fit_lime(const LimeMasks& masks, const Tensor& probabilities,
 inline constexpr double kExactSamples = 1000;
 
 // Throws UsageError, saying which one.
-void check(const LimeFitOptions& options);
+void require_options(const LimeFitOptions& options);
 
 }  // namespace glassnet

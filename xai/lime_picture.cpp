@@ -7,7 +7,7 @@
 
 namespace glassnet {
 
-void check(const Superpixels& superpixels, int height, int width) {
+void require_superpixels(const Superpixels& superpixels, int height, int width) {
   const Tensor& labels = superpixels.labels;
   if (labels.dtype() != DType::kInt64 || labels.shape() != Shape{height, width}) {
     throw UsageError(fmt::format(
@@ -33,7 +33,7 @@ void check(const Superpixels& superpixels, int height, int width) {
 
 Image hide_superpixels(const Image& picture, const Superpixels& superpixels,
                        const std::optional<std::array<uint8_t, 3>>& color) {
-  check(superpixels, picture.height, picture.width);
+  require_superpixels(superpixels, picture.height, picture.width);
   const std::vector<int64_t> labels = superpixels.labels.to_vector<int64_t>();
   std::vector<std::array<int64_t, 3>> sums(static_cast<size_t>(superpixels.count));
   std::vector<int64_t> sizes(sums.size());
@@ -63,7 +63,7 @@ LimeRegions lime_regions(const LimeResult& result, int64_t c, const Image& pictu
     throw UsageError(
         fmt::format("{} classes were explained; there is no number {}", result.classes.size(), c));
   }
-  check(superpixels, picture.height, picture.width);
+  require_superpixels(superpixels, picture.height, picture.width);
   const int64_t n = superpixels.count;
   require(result.weights.dim(1) == n, [&] {
     return fmt::format("[lime_regions] expected {} superpixels, got {}", result.weights.dim(1), n);

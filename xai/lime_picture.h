@@ -14,7 +14,7 @@ namespace glassnet {
 
 // Throws UsageError when `superpixels` are not those of a picture (height, width), or when a label
 // from 0 to count-1 is missing.
-void check(const Superpixels& superpixels, int height, int width);
+void require_superpixels(const Superpixels& superpixels, int height, int width);
 
 // The picture with every superpixel hidden: in one colour, or, without one, each in its mean
 // colour, whose fractions are cut off.
