@@ -611,7 +611,7 @@ TEST(Lime, SamplesUntilTheFirstFiveAreSettled) {
 TEST(Lime, AsksForPicturesAsItNeedsThem) {
   TinyNet net;
   int64_t given = 0, finished = 0, most_open = 0;
-  std::vector<int64_t> numbers, progress;
+  std::vector<int64_t> numbers, pictures_done, samples_seen;
   lime_stream(
       net,
       [&]() -> std::optional<LimeJob> {
@@ -626,14 +626,16 @@ TEST(Lime, AsksForPicturesAsItNeedsThem) {
       },
       {.samples = 20, .batch_size = 16, .progress = [&](int64_t pictures, int64_t samples) {
          EXPECT_EQ(pictures, finished);
-         progress.push_back(samples);
+         pictures_done.push_back(pictures);
+         samples_seen.push_back(samples);
        }});
   EXPECT_EQ(finished, 30);
   EXPECT_TRUE(std::is_sorted(numbers.begin(), numbers.end()));
-  EXPECT_LE(most_open, 3);
-  ASSERT_EQ(progress.size(), 38U);  // 600 samples by 16
-  EXPECT_EQ(progress[0], 16);
-  EXPECT_EQ(progress.back(), 600);
+  EXPECT_LE(most_open, 4);
+  ASSERT_EQ(samples_seen.size(), 38U);  // 600 samples by 16
+  EXPECT_EQ(samples_seen[0], 16);
+  EXPECT_EQ(samples_seen.back(), 600);
+  EXPECT_EQ(pictures_done.back(), 30);
 }
 
 TEST(Lime, LeavesTheNetworkAsItWas) {

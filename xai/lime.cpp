@@ -52,25 +52,15 @@ bool takes_every_mask(const LimeOptions& options, int64_t superpixels) {
 // A picture on its way: its samples, and what the network has said of them so far.
 class Explanation {
  public:
-  Explanation(int64_t number, LimeJob job, Device device, const LimeOptions& options)
-      : number_(number),
-        classes_(std::move(job.classes)),
-        device_(device),
-        options_(options),
-        stream_(options.seed) {
-    const Image hidden = hide_superpixels(job.picture, job.superpixels, options.color);
-    const std::vector<int64_t> labels = job.superpixels.labels.to_vector<int64_t>();
-    picture_ = upload(job.picture.rgb, device);
-    hidden_ = upload(hidden.rgb, device);
-    labels_ = upload(std::vector<int32_t>(labels.begin(), labels.end()), device);
-    masks_.superpixels = job.superpixels.count;
-    if (takes_every_mask(options, job.superpixels.count)) {
-      masks_ = every_lime_mask(job.superpixels.count);
+  Explanation(int64_t number, LimeJob job, const LimeOptions& options)
+      : number_(number), job_(std::move(job)), options_(options), stream_(options.seed) {
+    require_superpixels(job_.superpixels, job_.picture.height, job_.picture.width);
+    masks_.superpixels = job_.superpixels.count;
+    if (takes_every_mask(options, masks_.superpixels)) {
+      masks_ = every_lime_mask(masks_.superpixels);
     } else {
-      stream_.append(masks_,
-                     options.sampling == LimeSampling::kFixed ? options.samples : options.chunk);
+      draw(options.sampling == LimeSampling::kFixed ? options.samples : options.chunk);
     }
-    shown_ = upload(masks_.bits, device);
   }
 
   int64_t number() const { return number_; }
@@ -89,7 +79,16 @@ class Explanation {
     return open;
   }
 
-  kernels::PerturbedSample sample(int64_t i) const {
+  // Where the device finds what sample `i` is made from. Brought there when it is first needed.
+  kernels::PerturbedSample sample(int64_t i, Device device) {
+    if (!picture_.defined()) {
+      const std::vector<int64_t> labels = job_.superpixels.labels.to_vector<int64_t>();
+      picture_ = upload(job_.picture.rgb, device);
+      hidden_ =
+          upload(hide_superpixels(job_.picture, job_.superpixels, options_.color).rgb, device);
+      labels_ = upload(std::vector<int32_t>(labels.begin(), labels.end()), device);
+    }
+    if (!shown_.defined()) shown_ = upload(masks_.bits, device);
     return {static_cast<const uint8_t*>(picture_.raw()), static_cast<const uint8_t*>(hidden_.raw()),
             static_cast<const int32_t*>(labels_.raw()),
             static_cast<const uint32_t*>(shown_.raw()) + i * masks_.words()};
@@ -112,12 +111,11 @@ class Explanation {
       std::copy_n(&answers_[static_cast<size_t>(from * classes)], classes,
                   &answers_[static_cast<size_t>(i * classes)]);
     }
-    if (classes_.empty()) classes_ = most_probable();
+    if (job_.classes.empty()) job_.classes = most_probable();
     const Tensor probabilities = Tensor::from(answers_, {samples, classes}).to(DType::kFloat64);
-    LimeResult result = fit_lime(masks_, probabilities, classes_, options_.fit);
+    LimeResult result = fit_lime(masks_, probabilities, job_.classes, options_.fit);
     if (wants_more(result)) {
-      stream_.append(masks_, std::min(options_.chunk, options_.max_samples - samples));
-      shown_ = upload(masks_.bits, device_);
+      draw(std::min(options_.chunk, options_.max_samples - samples));
       return {};
     }
     if (options_.keep_samples) {
@@ -128,6 +126,11 @@ class Explanation {
   }
 
  private:
+  void draw(int64_t samples) {
+    stream_.append(masks_, samples);
+    shown_ = {};  // the device's copy is too short
+  }
+
   // Of the picture itself; the first of equally probable ones.
   std::vector<int64_t> most_probable() const {
     std::vector<int64_t> order(static_cast<size_t>(known_classes_));
@@ -150,8 +153,7 @@ class Explanation {
   }
 
   int64_t number_;
-  std::vector<int64_t> classes_;
-  Device device_;
+  LimeJob job_;
   const LimeOptions& options_;
   LimeMaskStream stream_;
   LimeMasks masks_;
@@ -168,6 +170,113 @@ struct OpenSample {
   int64_t sample;
 };
 
+// The pictures that are on their way, and the samples of all of them that the network has yet to
+// see.
+class LimeQueue {
+ public:
+  LimeQueue(Module& model, const std::function<std::optional<LimeJob>()>& next,
+            const std::function<void(int64_t, LimeResult)>& done, const LimeOptions& options)
+      : model_(model), forward_(model), next_(next), done_(done), options_(options) {}
+
+  void run() {
+    for (;;) {
+      const std::vector<OpenSample> batch = take();
+      const Tensor answers = batch.empty() ? Tensor() : ask(batch);
+      // While a GPU is at work on the answers: pictures that have theirs, and pictures to come.
+      for (const auto& explanation : std::exchange(answered_, {})) advance(explanation);
+      fill();
+      if (options_.progress && seen_ > 0) options_.progress(finished_, seen_);
+      if (batch.empty() && open_.empty()) return;
+      receive(batch, answers);
+    }
+  }
+
+ private:
+  // Jobs are begun until their samples fill a batch.
+  void fill() {
+    while (more_ && static_cast<int64_t>(open_.size()) < options_.batch_size) {
+      std::optional<LimeJob> job = next_();
+      more_ = job.has_value();
+      if (!more_) return;
+      const Image& picture = job->picture;
+      if (jobs_ == 0) {
+        height_ = picture.height;
+        width_ = picture.width;
+      }
+      require(picture.height == height_ && picture.width == width_, [&] {
+        return fmt::format("[lime] expected pictures of one size, got ({}, {}) after ({}, {})",
+                           picture.height, picture.width, height_, width_);
+      });
+      advance(std::make_shared<Explanation>(jobs_++, std::move(*job), options_));
+    }
+  }
+
+  // Opens the samples that an explanation still needs, or hands it over.
+  void advance(const std::shared_ptr<Explanation>& explanation) {
+    for (;;) {
+      const std::vector<int64_t> samples = explanation->open_samples();
+      for (const int64_t i : samples) open_.push_back({explanation, i});
+      if (!samples.empty()) return;
+      if (std::optional<LimeResult> result = explanation->finish()) {
+        done_(explanation->number(), std::move(*result));
+        ++finished_;
+        return;
+      }
+    }
+  }
+
+  std::vector<OpenSample> take() {
+    const auto end =
+        open_.begin() + std::min(options_.batch_size, static_cast<int64_t>(open_.size()));
+    std::vector<OpenSample> batch(open_.begin(), end);
+    open_.erase(open_.begin(), end);
+    return batch;
+  }
+
+  // -> (samples, C), on the device; a GPU may still be at work on it.
+  Tensor ask(const std::vector<OpenSample>& batch) {
+    const Device device = model_.device();
+    const auto count = static_cast<int64_t>(batch.size());
+    std::vector<kernels::PerturbedSample> samples;
+    for (const auto& [explanation, i] : batch) samples.push_back(explanation->sample(i, device));
+    const Tensor table = upload(samples, device);
+    Tensor x = Tensor::empty({count, height_, width_, 3}, options_.precision, device);
+    on("lime", x, [&](auto tag, auto zero) {
+      using T = decltype(zero);
+      if constexpr (std::is_same_v<T, double>) {
+        refuse_dtype("lime", x.dtype(), device);
+      } else {
+        kernels::perturb(tag, static_cast<const kernels::PerturbedSample*>(table.raw()), count,
+                         int64_t{height_} * width_, x.data<T>(), scale_of(options_.normalization));
+      }
+    });
+    return softmax(forward_(x).to(DType::kFloat32));
+  }
+
+  void receive(const std::vector<OpenSample>& batch, const Tensor& answers) {
+    if (batch.empty()) return;
+    const Tensor host = answers.to(Device{});
+    const float* row = host.data<float>();
+    for (const auto& [explanation, i] : batch) {
+      if (explanation->answer(i, row, host.dim(1))) answered_.push_back(explanation);
+      row += host.dim(1);
+    }
+    seen_ += static_cast<int64_t>(batch.size());
+  }
+
+  Module& model_;
+  GraphedForward forward_;
+  const std::function<std::optional<LimeJob>()>& next_;
+  const std::function<void(int64_t, LimeResult)>& done_;
+  const LimeOptions& options_;
+
+  int height_ = 0, width_ = 0;  // of the pictures
+  int64_t jobs_ = 0, finished_ = 0, seen_ = 0;
+  bool more_ = true;                                    // whether there may be another job
+  std::deque<OpenSample> open_;                         // that the network has yet to see
+  std::vector<std::shared_ptr<Explanation>> answered_;  // all of whose samples it has seen
+};
+
 }  // namespace
 
 void lime_stream(Module& model, const std::function<std::optional<LimeJob>()>& next,
@@ -175,74 +284,7 @@ void lime_stream(Module& model, const std::function<std::optional<LimeJob>()>& n
                  const LimeOptions& options) {
   require_options(options);
   const Evaluating evaluating(model);
-  GraphedForward forward(model);
-  const Device device = model.device();
-  const kernels::ImageScale scale = scale_of(options.normalization);
-  int height = 0, width = 0;
-  int64_t jobs = 0, finished = 0, seen = 0;
-  bool more = true;
-  std::deque<OpenSample> open;
-  // Opens the samples that an explanation still needs, or hands it over.
-  const auto advance = [&](const std::shared_ptr<Explanation>& explanation) {
-    for (;;) {
-      const std::vector<int64_t> samples = explanation->open_samples();
-      for (const int64_t i : samples) open.push_back({explanation, i});
-      if (!samples.empty()) return;
-      if (std::optional<LimeResult> result = explanation->finish()) {
-        done(explanation->number(), std::move(*result));
-        ++finished;
-        return;
-      }
-    }
-  };
-  const auto start = [&](LimeJob job) {
-    if (jobs == 0) {
-      height = job.picture.height;
-      width = job.picture.width;
-    }
-    require(job.picture.height == height && job.picture.width == width, [&] {
-      return fmt::format("[lime] expected pictures of one size, got ({}, {}) after ({}, {})",
-                         job.picture.height, job.picture.width, height, width);
-    });
-    advance(std::make_shared<Explanation>(jobs++, std::move(job), device, options));
-  };
-
-  for (;;) {
-    while (more && static_cast<int64_t>(open.size()) < options.batch_size) {
-      std::optional<LimeJob> job = next();
-      more = job.has_value();
-      if (more) start(std::move(*job));
-    }
-    if (open.empty()) return;
-    const int64_t count = std::min(options.batch_size, static_cast<int64_t>(open.size()));
-    std::vector<OpenSample> batch(open.begin(), open.begin() + count);
-    open.erase(open.begin(), open.begin() + count);
-
-    std::vector<kernels::PerturbedSample> samples;
-    for (const OpenSample& one : batch) samples.push_back(one.explanation->sample(one.sample));
-    const Tensor table = upload(samples, device);
-    Tensor x = Tensor::empty({count, height, width, 3}, options.precision, device);
-    on("lime", x, [&](auto tag, auto zero) {
-      using T = decltype(zero);
-      if constexpr (std::is_same_v<T, double>) {
-        refuse_dtype("lime", x.dtype(), device);
-      } else {
-        kernels::perturb(tag, static_cast<const kernels::PerturbedSample*>(table.raw()), count,
-                         int64_t{height} * width, x.data<T>(), scale);
-      }
-    });
-    const Tensor answers = softmax(forward(x).to(DType::kFloat32)).to(Device{});
-    const int64_t classes = answers.dim(1);
-
-    seen += count;
-    for (int64_t k = 0; k < count; ++k) {
-      const auto& [explanation, sample] = batch[static_cast<size_t>(k)];
-      if (explanation->answer(sample, answers.data<float>() + k * classes, classes)) {
-        advance(explanation);
-      }
-    }
-    if (options.progress) options.progress(finished, seen);
-  }
+  LimeQueue(model, next, done, options).run();
 }
 
 std::vector<LimeResult> lime_many(Module& model, const std::vector<LimeJob>& jobs,
