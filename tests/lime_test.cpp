@@ -219,6 +219,9 @@ TEST(LimeFit, SaysWhatCannotBeFitted) {
   EXPECT_THAT(
       message([&] { fit_lime(random_lime_masks(2, 7, 0), probabilities.slice(0, 2), {0}); }),
       HasSubstr("at least 3 samples, got 2"));
+  Tensor broken = probabilities.clone();
+  broken.data<double>()[5] = std::nan("");
+  EXPECT_THAT(message([&] { fit_lime(masks, broken, {0}); }), HasSubstr("not numbers"));
   EXPECT_THAT(message([&] { fit_lime(masks, probabilities, {0}, {.kernel_width = 0}); }),
               HasSubstr("kernel width"));
   EXPECT_THAT(message([&] { fit_lime(masks, probabilities, {0}, {.alpha = -1}); }),

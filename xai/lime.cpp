@@ -5,7 +5,9 @@
 #include <deque>
 #include <memory>
 #include <numeric>
+#include <type_traits>
 #include <unordered_map>
+#include <utility>
 
 #include <fmt/format.h>
 

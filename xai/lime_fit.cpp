@@ -205,6 +205,12 @@ LimeResult fit_lime(const LimeMasks& masks, const Tensor& probabilities,
   const Tensor doubles = probabilities.to(DType::kFloat64);
   const Eigen::Map<const Rows> all(doubles.data<double>(), samples, known);
 
+  require(all.allFinite(), [] {
+    return std::string(
+        "LIME cannot explain answers that are not numbers; in 16 bits a network's may "
+        "overflow, in float32 they should not");
+  });
+
   LimeResult result{.classes = classes, .samples = samples, .exact = masks.every_mask};
   const Shape shape({static_cast<int64_t>(classes.size()), n});
   result.weights = Tensor::zeros(shape, DType::kFloat64);

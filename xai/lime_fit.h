@@ -79,8 +79,10 @@ std::vector<double> lime_kernel_weights(const LimeMasks& masks, double kernel_wi
 //
 // Where every mask was taken, the sample weights are multiplied by kExactSamples / 2^superpixels:
 // so many random samples weigh as much on average, which is what alpha = 1 is meant for, and the
-// result is what random sampling of that many scatters around. Throws UsageError for a class that
-// does not exist and for options that make no sense.
+// result is what random sampling of that many scatters around.
+//
+// Throws UsageError for a class that does not exist and for options that make no sense, Error for
+// probabilities that are not numbers.
 LimeResult fit_lime(const LimeMasks& masks, const Tensor& probabilities,
                     const std::vector<int64_t>& classes, const LimeFitOptions& options = {});
 inline constexpr double kExactSamples = 1000;
