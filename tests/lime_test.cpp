@@ -341,6 +341,21 @@ TEST(LimeFit, KnowsWhichPlacesAreSettled) {
   EXPECT_EQ(settled(0.5, 4000), 7);
 }
 
+// Noise where superpixels 0 and 1 are both shown or both hidden moves their weights the same way:
+// their difference is surer than each of them, their sum less sure.
+TEST(LimeFit, KnowsThatErrorsGoTogether) {
+  const auto settled = [](double second) {
+    const std::vector<double> table = table_of([&](uint32_t z) {
+      const double noise = std::popcount(z / 4) % 2 == 1 ? 0.15 : -0.15;
+      return 0.3 * bit(z, 0) + second * bit(z, 1) + (bit(z, 0) == bit(z, 1) ? noise : 0);
+    });
+    const LimeMasks masks = random_lime_masks(400, 7, 5);
+    return fit_lime(masks, answers_of(table, masks), {0}).settled[0];
+  };
+  EXPECT_GE(settled(0.27), 1);
+  EXPECT_EQ(settled(-0.27), 0);
+}
+
 // --- pictures ------------------------------------------------------------------------------------
 
 Image image_of(const Tensor& values) {
