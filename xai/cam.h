@@ -1,0 +1,44 @@
+// Class activation maps: where in a layer's output the evidence for a class lies.
+//
+// With A (h, w, K) the output of a layer for one image, y the score and g = dy/dA, each is a sum
+// over channels, and A_k, g_k stand for one channel (h, w):
+//   Grad-CAM      L = sum_k a_k A_k,  a_k = mean of g_k              Selvaraju et al., ICCV 2017
+//   Grad-CAM++    a_k = sum relu(g_k) g_k^2 / (2 g_k^2 + g_k^3 S_k + 1e-6),  S_k = sum A_k
+//                                                               Chattopadhay et al., WACV 2018
+//   HiResCAM      L = sum_k g_k A_k, elementwise                      Draelos and Carin 2020
+//   LayerCAM      L = sum_k relu(g_k) A_k, elementwise                Jiang et al., TIP 2021
+//   XGrad-CAM     a_k = sum g_k A_k / (S_k + 1e-7)                    Fu et al., BMVC 2020
+// The constants, and what follows, are those of the library pytorch-grad-cam.
+#pragma once
+
+#include <string>
+#include <vector>
+
+#include "xai/score.h"
+
+namespace glassnet {
+
+enum class CamMethod { kGradCam, kGradCamPlusPlus, kHiResCam, kLayerCam, kXGradCam };
+
+struct CamOptions {
+  std::vector<std::string> layers;  // none: a ResNet's last stage
+};
+
+struct Cam {
+  std::vector<Tensor> at_layers;  // L of each layer, (h, w): signed, neither rectified nor scaled
+  // (H, W) in [0, 1]: of each layer relu(L), scaled, then bilinearly enlarged (half-pixel centres);
+  // the mean over layers, scaled again. `scaled` to all zeros where nothing is positive.
+  Tensor map;
+};
+
+// image (1, H, W, 3), as the network takes it. Throws UsageError for a layer that does not exist or
+// has no spatial extent, and for a target that is no class.
+Cam cam(Module& model, const Tensor& image, const Target& target, CamMethod method,
+        const CamOptions& options = {});
+
+// (x - min) / (1e-7 + max - min), of a map (H, W).
+Tensor scaled(const Tensor& map);
+// A map (h, w), bilinearly enlarged (half-pixel centres) to (height, width).
+Tensor enlarged(const Tensor& map, int64_t height, int64_t width);
+
+}  // namespace glassnet
