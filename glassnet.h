@@ -46,6 +46,7 @@
 #include "training/trainer.h"
 #include "xai/cam.h"
 #include "xai/explain.h"
+#include "xai/gradients.h"
 #include "xai/lime.h"
 #include "xai/score.h"
 #include "xai/superpixels.h"

@@ -163,7 +163,7 @@ ExplainOutcome explain_images(LoadedModel& network, const ExplainRequest& reques
     for (const std::string& method : request.methods) {
       const Tensor map =
           explain(*network.model, input, method, {.target = image.target, .layer = layer})
-              .to(Device{});
+              .map.to(Device{});
       const auto name = [&](const char* extension) {
         image.files.push_back(request.out / fmt::format("{}.{}.{}", stems[i], method, extension));
         return image.files.back();
@@ -188,7 +188,7 @@ ExplainOutcome explain_images(LoadedModel& network, const ExplainRequest& reques
             {"probability", image.probabilities[image.target]},
             {"true_class",
              image.true_class < 0 ? nlohmann::json() : nlohmann::json(classes[image.true_class])},
-            {"layer", method == "gradcam" ? nlohmann::json(layer) : nlohmann::json()},
+            {"layer", looks_at_layer(method) ? nlohmann::json(layer) : nlohmann::json()},
             {"height", map.dim(0)},
             {"width", map.dim(1)},
             {"map", rows_of(map)}};

@@ -15,7 +15,15 @@ namespace glassnet {
 std::array<uint32_t, 4> philox(uint64_t seed, uint64_t stream, uint64_t index);
 
 // Streams of one seed that must never meet. Users may add their own from kUser upwards.
-enum class Stream : uint64_t { kInit = 1, kShuffle, kAugment, kSplit, kScenes, kUser = 1 << 16 };
+enum class Stream : uint64_t {
+  kInit = 1,
+  kShuffle,
+  kAugment,
+  kSplit,
+  kScenes,
+  kExplain,
+  kUser = 1 << 16
+};
 
 // Draws one after the other from (seed, stream, first index on). A GPU draws the same numbers from
 // kernels::PhiloxStream, which does the work here too.

@@ -337,10 +337,12 @@ TEST_F(DeviceTraining, ExplanationsAgreeWithTheCpu) {
   const Tensor image = random_batch(1, 24, 3, {}).images;
   for (Module* net : {here.get(), there.get()}) net->set_requires_grad(false);
   for (int64_t target = 0; target < kClasses; ++target) {
-    EXPECT_TRUE(near_normwise(grad_cam(*there, image.to(device_), target, "maxpool"),
-                              grad_cam(*here, image, target, "maxpool"), 1e-5));
-    EXPECT_TRUE(near_normwise(saliency(*there, image.to(device_), target),
-                              saliency(*here, image, target), 1e-4));
+    const ExplainOptions options{.target = target, .layer = "maxpool"};
+    for (const std::string& method : explanation_methods()) {
+      EXPECT_TRUE(near_normwise(explain(*there, image.to(device_), method, options).map,
+                                explain(*here, image, method, options).map, 1e-4))
+          << method;
+    }
   }
 }
 

@@ -1,6 +1,7 @@
 #include "xai/explain.h"
 
 #include <algorithm>
+#include <functional>
 
 #include <fmt/format.h>
 #include <fmt/ranges.h>
@@ -11,78 +12,107 @@
 namespace glassnet {
 namespace {
 
-void require_image(const Tensor& image) {
-  require(image.rank() == 4 && image.dim(0) == 1, [&] {
-    return fmt::format("[explain] expected an image (1, H, W, 3), got {}", image.shape().str());
-  });
+struct Method {
+  const char* name;
+  bool looks_at_layer;
+  std::function<Explanation(Module&, const Tensor& image, const ExplainOptions&)> explain;
+};
+
+Method cam_method(const char* name, CamMethod method) {
+  return {name, true, [method](Module& model, const Tensor& image, const ExplainOptions& o) {
+            CamOptions options = o.cam;
+            options.layers.clear();
+            if (!o.layer.empty()) options.layers = {o.layer};
+            const Tensor at_layer = cam(model, image, o.target, method, options).at_layers[0];
+            return Explanation{enlarged(relu(at_layer), image.dim(1), image.dim(2)), false};
+          }};
 }
 
-// The logit of one class, a scalar.
-Variable class_score(const Variable& logits, int64_t target) {
-  if (target < 0 || target >= logits.shape().dim(-1)) {
-    throw UsageError(fmt::format("no class has index {}; the network knows {} classes", target,
-                                 logits.shape().dim(-1)));
+Explanation magnitude(const Tensor& x) {
+  return {largest_magnitude(x), false};
+}
+
+Explanation integrated(Module& model, const Tensor& image, const ExplainOptions& o) {
+  const Integrated result = integrated_gradients(model, image, o.target, o.integration);
+  return {sum_of_channels(result.attribution),
+          true,
+          {{"completeness delta", result.completeness_delta}}};
+}
+
+const std::vector<Method>& methods() {
+  using Options = const ExplainOptions&;
+  static const std::vector<Method> table = {
+      cam_method("gradcam", CamMethod::kGradCam),
+      cam_method("gradcam++", CamMethod::kGradCamPlusPlus),
+      cam_method("hirescam", CamMethod::kHiResCam),
+      cam_method("layercam", CamMethod::kLayerCam),
+      cam_method("xgradcam", CamMethod::kXGradCam),
+      {"saliency", false,
+       [](Module& model, const Tensor& image, Options o) {
+         return Explanation{saliency(model, image, o.target), false};
+       }},
+      {"inputxgradient", false,
+       [](Module& model, const Tensor& image, Options o) {
+         return Explanation{sum_of_channels(input_x_gradient(model, image, o.target)), true};
+       }},
+      {"smoothgrad", false,
+       [](Module& model, const Tensor& image, Options o) {
+         return magnitude(smooth_grad(model, image, o.target, o.noise));
+       }},
+      {"vargrad", false,
+       [](Module& model, const Tensor& image, Options o) {
+         return magnitude(var_grad(model, image, o.target, o.noise));
+       }},
+      {"ig", false, integrated},
+      {"guided-backprop", false,
+       [](Module& model, const Tensor& image, Options o) {
+         return magnitude(guided_backprop(model, image, o.target));
+       }},
+      {"guided-gradcam", true,
+       [](Module& model, const Tensor& image, Options o) {
+         return magnitude(guided_grad_cam(model, image, o.target, o.layer));
+       }},
+      {"occlusion", false,
+       [](Module& model, const Tensor& image, Options o) {
+         return Explanation{occlusion(model, image, o.target, o.occlusion), true};
+       }},
+  };
+  return table;
+}
+
+const Method& find_method(const std::string& name) {
+  for (const Method& method : methods()) {
+    if (name == method.name) return method;
   }
-  return sum(select(logits, {target}));
+  // The name in full is as good.
+  if (name == "integrated-gradients") return find_method("ig");
+  throw UsageError(fmt::format("no method is called '{}'; there are {}", name,
+                               fmt::join(explanation_methods(), ", ")));
 }
 
 }  // namespace
 
-Tensor grad_cam_at_layer(Module& model, const Tensor& image, int64_t target,
-                         const std::string& layer, bool rectified) {
-  require_image(image);
-  const Evaluating evaluating(model);
-  Variable activation;
-  const HookHandle hook =
-      model.on_forward(layer, [&](const Variable& out) { return activation = leaf(out.value()); });
-  const Variable score = class_score(model(Variable(image)), target);
-  if (!activation.defined() || activation.value().rank() != 4) {
-    throw UsageError(
-        fmt::format("Grad-CAM needs a layer whose output has height and width; '{}' has {}", layer,
-                    activation.defined() ? "shape " + activation.shape().str() : "none"));
-  }
-  const Tensor gradient = grad(score, {activation})[0];
-  const Tensor weights = mean(gradient, {1, 2}, /*keep_dims=*/true);  // (1, 1, 1, C)
-  const Tensor map = sum(mul(weights, activation.value()), {0, 3});   // (h, w)
-  return rectified ? relu(map) : map;
-}
-
-Tensor grad_cam(Module& model, const Tensor& image, int64_t target, const std::string& layer) {
-  const Tensor map = grad_cam_at_layer(model, image, target, layer);
-  const int64_t height = image.dim(1), width = image.dim(2);
-  return resize_bilinear(map.reshape({1, map.dim(0), map.dim(1), 1}), height, width)
-      .reshape({height, width});
-}
-
-Tensor saliency(Module& model, const Tensor& image, int64_t target) {
-  require_image(image);
-  const Evaluating evaluating(model);
-  const Variable x = leaf(image);
-  const Tensor gradient = grad(class_score(model(x), target), {x})[0];
-  return max_last(abs(gradient)).reshape({image.dim(1), image.dim(2)});
-}
-
 const std::vector<std::string>& explanation_methods() {
-  static const std::vector<std::string> methods = {"gradcam", "saliency"};
-  return methods;
+  static const std::vector<std::string> names = [] {
+    std::vector<std::string> result;
+    for (const Method& method : methods()) result.emplace_back(method.name);
+    return result;
+  }();
+  return names;
 }
 
 void require_method(const std::string& method) {
-  const auto& known = explanation_methods();
-  if (std::find(known.begin(), known.end(), method) == known.end()) {
-    throw UsageError(
-        fmt::format("no method is called '{}'; there are {}", method, fmt::join(known, ", ")));
-  }
+  find_method(method);
 }
 
-Tensor explain(Module& model, const Tensor& image, const std::string& method,
-               const ExplainOptions& options) {
-  require_method(method);
-  if (method == "gradcam") {
-    return grad_cam(model, image, options.target,
-                    options.layer.empty() ? last_stage(model) : options.layer);
-  }
-  return saliency(model, image, options.target);
+bool looks_at_layer(const std::string& method) {
+  return find_method(method).looks_at_layer;
+}
+
+Explanation explain(Module& model, const Tensor& image, const std::string& method,
+                    const ExplainOptions& options) {
+  require_image(image);
+  return find_method(method).explain(model, image, options);
 }
 
 }  // namespace glassnet
