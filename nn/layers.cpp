@@ -136,8 +136,10 @@ Variable conv_bn_relu(Conv2d& conv, BatchNorm2d& bn, ReLU* relu, const Variable&
   const bool hooked = conv.hooked() || bn.hooked() || (relu != nullptr && relu->hooked());
   const bool on_gpu = x.value().device().type == DeviceType::kCuda;
   if (on_gpu && !hooked && bn.training() && relu != nullptr) return bn.add_relu(conv(x), z);
+  // A hook may have made variants of x that share one z (ForwardHook), which only `add` knows of.
+  const bool shares_z = z.defined() && z.shape().dim(0) != x.shape().dim(0);
   // Folding costs a pass over the weights each time, which only a GPU has the bandwidth for.
-  const bool folds = on_gpu && !hooked && !bn.training() && !conv.bias.defined() &&
+  const bool folds = on_gpu && !hooked && !shares_z && !bn.training() && !conv.bias.defined() &&
                      !will_record({x, z, conv.weight, bn.weight, bn.bias});
   if (folds) {
     const Folded folded = fold(conv, bn, x.value().dtype());

@@ -25,7 +25,8 @@
 namespace glassnet {
 
 // Sees a module's output. What it returns goes on in its place: the output itself to observe, a
-// fresh leaf to cut the graph there, anything else of the same shape to intervene.
+// fresh leaf to cut the graph there, anything else of the same shape to intervene. The number of
+// images alone may differ: what follows then works on as many variants of what came in.
 using ForwardHook = std::function<Variable(const Variable& output)>;
 
 struct NamedVariable {

@@ -1,16 +1,29 @@
 // Class activation maps: where in a layer's output the evidence for a class lies.
 //
-// With A (h, w, K) the output of a layer for one image, y the score and g = dy/dA, each is a sum
-// over channels, and A_k, g_k stand for one channel (h, w):
+// With A (h, w, K) the output of a layer for one image, y the score and g = dy/dA, a map L (h, w)
+// is a sum over channels, where A_k and g_k stand for one channel (h, w):
 //   Grad-CAM      L = sum_k a_k A_k,  a_k = mean of g_k              Selvaraju et al., ICCV 2017
 //   Grad-CAM++    a_k = sum relu(g_k) g_k^2 / (2 g_k^2 + g_k^3 S_k + 1e-6),  S_k = sum A_k
 //                                                               Chattopadhay et al., WACV 2018
 //   HiResCAM      L = sum_k g_k A_k, elementwise                      Draelos and Carin 2020
 //   LayerCAM      L = sum_k relu(g_k) A_k, elementwise                Jiang et al., TIP 2021
 //   XGrad-CAM     a_k = sum g_k A_k / (S_k + 1e-7)                    Fu et al., BMVC 2020
-// The constants, and what follows, are those of the library pytorch-grad-cam.
+// and without gradients
+//   Score-CAM     a = softmax over k of y(image * mask_k), mask_k = A_k enlarged bilinearly,
+//   corners
+//                 on corners, and scaled to [0, 1]                   Wang et al., CVPRW 2020
+//   Ablation-CAM  a_k = (y - y without channel k) / |y|    Desai and Ramaswamy, WACV 2020
+//                 Without a channel: zeros in its place, or where A has other values than
+//                 non-negative ones, min A - 1e7.
+//   Eigen-CAM     L = A' v, A' (h w, K) the activations less each channel's mean, v its first right
+//                 singular vector, with the sign that correlates L with the mean over channels; the
+//                 score plays no part                              Muhammad and Yeasin, IJCNN 2020
+// The constants, and how a map is scaled, are those of the library pytorch-grad-cam. It divides by
+// y in Ablation-CAM, which turns a map around where y is negative, and leaves Eigen-CAM's sign
+// open.
 #pragma once
 
+#include <functional>
 #include <string>
 #include <vector>
 
@@ -18,16 +31,29 @@
 
 namespace glassnet {
 
-enum class CamMethod { kGradCam, kGradCamPlusPlus, kHiResCam, kLayerCam, kXGradCam };
+enum class CamMethod {
+  kGradCam,
+  kGradCamPlusPlus,
+  kHiResCam,
+  kLayerCam,
+  kXGradCam,
+  kScoreCam,
+  kAblationCam,
+  kEigenCam
+};
 
 struct CamOptions {
   std::vector<std::string> layers;  // none: a ResNet's last stage
+  // Score-CAM and Ablation-CAM evaluate the network for every channel: so many at a time, telling
+  // after each batch how many are done, and of how many.
+  int64_t batch = 32;
+  std::function<void(int64_t done, int64_t total)> progress;
 };
 
 struct Cam {
   std::vector<Tensor> at_layers;  // L of each layer, (h, w): signed, neither rectified nor scaled
   // (H, W) in [0, 1]: of each layer relu(L), scaled, then bilinearly enlarged (half-pixel centres);
-  // the mean over layers, scaled again. `scaled` to all zeros where nothing is positive.
+  // the mean over layers, scaled again. All zeros where nothing is positive.
   Tensor map;
 };
 

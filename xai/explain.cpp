@@ -47,6 +47,9 @@ const std::vector<Method>& methods() {
       cam_method("hirescam", CamMethod::kHiResCam),
       cam_method("layercam", CamMethod::kLayerCam),
       cam_method("xgradcam", CamMethod::kXGradCam),
+      cam_method("scorecam", CamMethod::kScoreCam),
+      cam_method("ablationcam", CamMethod::kAblationCam),
+      cam_method("eigencam", CamMethod::kEigenCam),
       {"saliency", false,
        [](Module& model, const Tensor& image, Options o) {
          return Explanation{saliency(model, image, o.target), false};

@@ -32,7 +32,7 @@ struct Explanation {
 };
 
 // The methods of xai/cam.h, rectified and bilinearly enlarged:
-//   gradcam, gradcam++, hirescam, layercam, xgradcam
+//   gradcam, gradcam++, hirescam, layercam, xgradcam, scorecam, ablationcam, eigencam
 // and those of xai/gradients.h:
 //   saliency, smoothgrad, vargrad, guided-backprop, guided-gradcam   largest_magnitude of them
 //   inputxgradient, ig (integrated gradients)                        sum_of_channels, signed
