@@ -17,14 +17,15 @@ class CifarBlock(nn.Module):
         self.bn1 = nn.BatchNorm2d(channels)
         self.conv2 = nn.Conv2d(channels, channels, 3, 1, 1, bias=False)
         self.bn2 = nn.BatchNorm2d(channels)
+        self.relu = nn.ReLU()
         self.stride, self.zeros = stride, channels - entering
 
     def forward(self, x):
-        y = self.bn2(self.conv2(functional.relu(self.bn1(self.conv1(x)))))
+        y = self.bn2(self.conv2(self.relu(self.bn1(self.conv1(x)))))
         before = self.zeros // 2
         shortcut = functional.pad(x[:, :, ::self.stride, ::self.stride],
                                   (0, 0, 0, 0, before, self.zeros - before))
-        return functional.relu(y + shortcut)
+        return self.relu(y + shortcut)
 
 
 class CifarResNet(nn.Module):
@@ -34,6 +35,7 @@ class CifarResNet(nn.Module):
         super().__init__()
         self.conv1 = nn.Conv2d(3, 16, 3, 1, 1, bias=False)
         self.bn1 = nn.BatchNorm2d(16)
+        self.relu = nn.ReLU()
         entering = 16
         for stage, count in enumerate(blocks):
             channels, layers = 16 << stage, []
@@ -45,7 +47,7 @@ class CifarResNet(nn.Module):
         self.fc = nn.Linear(entering, classes)
 
     def forward(self, x):
-        x = functional.relu(self.bn1(self.conv1(x)))
+        x = self.relu(self.bn1(self.conv1(x)))
         for stage in range(self.stages):
             x = getattr(self, f"layer{stage + 1}")(x)
         return self.fc(x.mean((2, 3)))
