@@ -190,6 +190,21 @@ TEST_F(CommandLine, GoesOnPastAPictureThatCannotBeRead) {
   EXPECT_TRUE(fs::exists(path("past/00001.gradcam.png")));
 }
 
+TEST_F(CommandLine, SummarisesEveryKindOfNetwork) {
+  const std::map<std::string, std::pair<int, int64_t>> expected = {
+      {"resnet18", {224, 11'689'512}},
+      {"resnext50_32x4d", {224, 25'028'904}},
+      {"wide_resnet50_2", {224, 68'883'240}},
+      {"resnet20", {32, 269'722}},
+      {"resnet110", {32, 1'727'962}}};
+  for (const auto& [model, facts] : expected) {
+    const auto summary = nlohmann::json::parse(run("summary --json " + model).out);
+    EXPECT_EQ(summary["image_size"], facts.first) << model;
+    EXPECT_EQ(summary["parameters"], facts.second) << model;
+  }
+  EXPECT_THAT(run("summary resnet20 --num-classes 7").out, HasSubstr("269527 parameters"));
+}
+
 TEST_F(CommandLine, TellsWhatAWeightFileIs) {
   const Outcome table = run("weights inspect {0}/run");
   ASSERT_EQ(table.code, 0) << table.err;
