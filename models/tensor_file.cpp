@@ -92,7 +92,7 @@ void widen(const std::byte* from, Tensor& to) {
   for (int64_t i = 0; i < to.numel(); ++i) {
     Narrow value;
     std::memcpy(&value, from + static_cast<size_t>(i) * sizeof(Narrow), sizeof(Narrow));
-    values[i] = value;  // NOLINT(bugprone-signed-char-misuse): of int8, a number
+    values[i] = value;  // NOLINT(bugprone-signed-char-misuse): an int8_t's sign is meant
   }
 }
 

@@ -738,7 +738,7 @@ std::string overlapping(bool same_header) {
     header.extra = u16(0x4242) + u16(skipped);
     ZipParts::Header local = header;
     local.extra = header.extra + data.substr(0, skipped);
-    data = local.local().substr(0, 30 + header.name.size() + 4) + data;
+    data.insert(0, local.local().substr(0, 30 + header.name.size() + 4));
     header.extra = "";
   }
   const size_t begin = kernel.offset;
