@@ -93,6 +93,8 @@ int run(const Arguments& a) {
   const ExplainOutcome outcome =
       explain_images(network,
                      {.images = chosen_images(samples, evaluation, network.card.classes.size()),
+                      .methods = {"gradcam", "saliency", "lime"},
+                      .method = {.samples = "auto", .trust = Trust::kNone},
                       .out = a.out / "explanations",
                       .title = fmt::format("What the network looks at ({} of test scenes right)",
                                            percent(evaluation.accuracy))},

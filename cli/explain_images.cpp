@@ -13,38 +13,15 @@
 #include "cli/output.h"
 #include "data/image.h"
 #include "models/resnet.h"
-#include "report/overlay.h"
 #include "report/sheet.h"
 #include "tensor/file.h"
 #include "tensor/math.h"
 #include "tensor/npy.h"
-#include "xai/explain.h"
 
 namespace glassnet::cli {
 namespace {
 
 constexpr size_t kRowsOfASheet = 40;
-
-// How a method's map is shown.
-struct Look {
-  const char* title;
-  OverlayOptions overlay;
-  bool on_image;  // laid over the picture, or alone
-  ColourBar bar;
-};
-
-Look look_of(const std::string& method) {
-  if (method == "gradcam") {
-    return {"Grad-CAM",
-            {.alpha = 0.5F, .colormap = Colormap::kJet},
-            true,
-            {Colormap::kJet, "no evidence", "strongest"}};
-  }
-  return {"Saliency",
-          {.alpha = 1, .colormap = Colormap::kInferno, .scaling = Scaling::kMagnitude},
-          false,
-          {Colormap::kInferno, "no effect", "strongest"}};
-}
 
 void refuse_to_overwrite_inputs(const ExplainRequest& request,
                                 const std::vector<std::string>& stems) {
@@ -84,6 +61,7 @@ std::string verdict(const ExplainedImage& image, const std::vector<std::string>&
     text += fmt::format(" · explained {} {}", classes[image.target],
                         percent(image.probabilities[image.target]));
   }
+  if (image.against) text += fmt::format(" · against {}", classes[*image.against]);
   return text;
 }
 
@@ -112,12 +90,19 @@ std::vector<std::string> output_stems(const std::vector<std::filesystem::path>& 
 
 ExplainOutcome explain_images(LoadedModel& network, const ExplainRequest& request,
                               const std::function<void(int64_t done, int64_t total)>& progress) {
-  for (const std::string& method : request.methods) require_method(method);
+  for (const std::string& method : request.methods) require_known_method(method);
   const std::vector<std::string>& classes = network.card.classes;
   const bool predicted_class = request.target == "predicted";
   const int64_t asked = predicted_class ? -1 : class_index(request.target, classes);
-  const std::string layer = request.layer.empty() ? last_stage(*network.model) : request.layer;
-  network.model->find(layer);  // complains before any work is done
+  std::optional<int64_t> against;
+  if (request.against != "auto" && request.against != "none") {
+    against = class_index(request.against, classes);
+  }
+  // What makes no sense is said before any work is done.
+  MethodOptions options = request.method;
+  if (options.layer.empty()) options.layer = last_stage(*network.model);
+  network.model->find(options.layer);
+  lime_options(options, network.card);
   const std::vector<std::string> stems = output_stems(request.images);
   refuse_to_overwrite_inputs(request, stems);
   std::error_code failed;
@@ -136,7 +121,7 @@ ExplainOutcome explain_images(LoadedModel& network, const ExplainRequest& reques
         request.out / name,
         sheet(rows, {.title = request.title,
                      .subtitle = fmt::format("{} at {} px, Grad-CAM at {}", network.card.model,
-                                             network.card.image_size, layer)}));
+                                             network.card.image_size, options.layer)}));
     outcome.sheets.push_back(request.out / name);
     rows.clear();
   };
@@ -156,42 +141,49 @@ ExplainOutcome explain_images(LoadedModel& network, const ExplainRequest& reques
     image.predicted = std::max_element(image.probabilities.begin(), image.probabilities.end()) -
                       image.probabilities.begin();
     image.target = predicted_class ? image.predicted : asked;
+    image.against = against;
+    const bool wrong = image.true_class >= 0 && image.predicted != image.true_class;
+    if (request.against == "auto" && predicted_class && wrong) image.against = image.true_class;
+    PictureFacts facts{
+        .picture = picture, .input = input, .target = Target(image.target, image.against)};
 
     SheetRow row{
         .input = picture, .headline = verdict(image, classes), .caption = path.filename().string()};
     if (image.true_class >= 0) row.correct = image.predicted == image.true_class;
     for (const std::string& method : request.methods) {
-      const Tensor map =
-          explain(*network.model, input, method, {.target = image.target, .layer = layer})
-              .map.to(Device{});
+      const MethodResult result = explain_by(method, network, facts, options);
+      image.lines.emplace_back(method, line_of(result));
       const auto name = [&](const char* extension) {
         image.files.push_back(request.out / fmt::format("{}.{}.{}", stems[i], method, extension));
         return image.files.back();
       };
       if (request.png) {
-        const Look look = look_of(method);
-        const std::vector<float> values = map.to_vector<float>();
-        const auto height = static_cast<int>(map.dim(0)), width = static_cast<int>(map.dim(1));
-        const Image shown = look.on_image ? overlay(picture, values, height, width, look.overlay)
-                                          : heatmap(values, height, width, look.overlay.colormap,
-                                                    look.overlay.scaling);
-        write_png(name("png"), shown);
-        row.panels.push_back({look.title, shown, look.bar});
+        Panel panel = panel_of(result, picture, options);
+        write_png(name("png"), panel.image);
+        row.panels.push_back(std::move(panel));
       }
-      if (request.npy) save_npy(name("npy"), map);
+      if (request.npy) {
+        save_npy(name("npy"), result.map);
+        if (result.superpixels) save_npy(name("labels.npy"), result.superpixels->labels);
+      }
       if (request.json) {
+        const auto class_or_null = [&](int64_t index) {
+          return index < 0 ? nlohmann::json() : nlohmann::json(classes[index]);
+        };
         nlohmann::ordered_json record = {
             {"image", path.string()},
             {"method", method},
             {"class", classes[image.target]},
+            {"against", class_or_null(method == "lime" ? -1 : image.against.value_or(-1))},
             {"predicted", classes[image.predicted]},
             {"probability", image.probabilities[image.target]},
-            {"true_class",
-             image.true_class < 0 ? nlohmann::json() : nlohmann::json(classes[image.true_class])},
-            {"layer", looks_at_layer(method) ? nlohmann::json(layer) : nlohmann::json()},
-            {"height", map.dim(0)},
-            {"width", map.dim(1)},
-            {"map", rows_of(map)}};
+            {"true_class", class_or_null(image.true_class)},
+            {"layer", method != "lime" && looks_at_layer(method) ? nlohmann::json(options.layer)
+                                                                 : nlohmann::json()}};
+        record.update(json_of(result));
+        record.update({{"height", result.map.dim(0)},
+                       {"width", result.map.dim(1)},
+                       {"map", rows_of(result.map)}});
         write_file_atomically(name("json"), to_text(record) + "\n");
       }
     }

@@ -3,9 +3,12 @@
 
 #include <filesystem>
 #include <functional>
+#include <optional>
 #include <string>
+#include <utility>
 #include <vector>
 
+#include "cli/explanation.h"
 #include "models/weights.h"
 
 namespace glassnet::cli {
@@ -14,7 +17,10 @@ struct ExplainRequest {
   std::vector<std::filesystem::path> images;
   std::vector<std::string> methods = {"gradcam", "saliency"};
   std::string target = "predicted";  // or a class's name or index
-  std::string layer;                 // that Grad-CAM looks at; empty: the last stage
+  // The class whose score is taken off: a name or index, "none", or "auto": where the predicted
+  // class is explained and is not the true one, the true one.
+  std::string against = "auto";
+  MethodOptions method;  // an empty layer: the last stage
   std::filesystem::path out;
   bool png = true, npy = false, json = false;
   std::string title;  // of the sheet
@@ -23,8 +29,10 @@ struct ExplainRequest {
 struct ExplainedImage {
   std::filesystem::path image;
   int64_t predicted = -1, target = -1;
-  int64_t true_class = -1;  // by the picture's folder; -1 where that is no class
+  int64_t true_class = -1;         // by the picture's folder; -1 where that is no class
+  std::optional<int64_t> against;  // the class that `target` is contrasted with
   std::vector<float> probabilities;
+  std::vector<std::pair<std::string, std::string>> lines;  // of each method, what was measured
   std::vector<std::filesystem::path> files;
 };
 
@@ -35,7 +43,8 @@ struct ExplainOutcome {
 };
 
 // For each picture STEM and each method: STEM.METHOD.png, an overlay; STEM.METHOD.npy, the raw
-// float32 map over the network's input (H, W); STEM.METHOD.json, the same with what it explains.
+// float32 map over the network's input (H, W); STEM.METHOD.json, the same with what it explains and
+// what was measured; of LIME also STEM.lime.labels.npy, each pixel's superpixel.
 // Pictures of the same name get their folder's name in front, and a number where that is the same
 // too. A picture that cannot be read is passed over, and said.
 ExplainOutcome explain_images(LoadedModel& network, const ExplainRequest& request,

@@ -162,7 +162,7 @@ TEST_F(CommandLine, ExplainsIntoFilesThatNeverCollide) {
   }
   const Outcome outcome =
       run("explain {0}/run {0}/a/sea/x.jpg {0}/b/sea/x.jpg {0}/b/forest/x.jpg --save png,npy,json "
-          "--out {0}/maps --json");
+          "--trust none --out {0}/maps --json");
   ASSERT_EQ(outcome.code, 0) << outcome.err;
   for (const char* stem : {"sea-x", "sea-x-2", "forest-x"}) {
     for (const char* method : {"gradcam", "saliency"}) {
@@ -180,6 +180,79 @@ TEST_F(CommandLine, ExplainsIntoFilesThatNeverCollide) {
   const auto list = nlohmann::json::parse(outcome.out);
   EXPECT_EQ(list.size(), 3u);
   EXPECT_EQ(list[0]["true_class"], "sea");
+}
+
+TEST_F(CommandLine, ExplainsByLimeAndSaysHowFarItCanBeTrusted) {
+  const std::string ask =
+      "explain {0}/run {0}/scenes/test/sea/00001.jpg --method lime,gradcam --superpixels grid:2 "
+      "--samples auto --trust all --save png,npy,json --out {0}/";
+  const Outcome first = run(ask + "lime");
+  ASSERT_EQ(first.code, 0) << first.err;
+  EXPECT_THAT(first.out, HasSubstr("of 4 superpixels  every mask, 16"));
+  EXPECT_THAT(first.out, HasSubstr("(random "));
+
+  const auto record = nlohmann::json::parse(contents(path("lime/00001.lime.json")));
+  EXPECT_EQ(record["exact"], true);
+  ASSERT_EQ(record["weights"].size(), 4u);
+  for (const char* measure : {"deletion", "insertion", "deletion of random maps", "infidelity"}) {
+    EXPECT_TRUE(record["trust"].contains(measure)) << measure;
+  }
+  const auto cam = nlohmann::json::parse(contents(path("lime/00001.gradcam.json")));
+  EXPECT_GE(cam["trust"]["max-sensitivity"].get<double>(), 0);
+  // The map has each superpixel's weight where that lies.
+  const auto map = load_npy(path("lime/00001.lime.npy")).to_vector<float>();
+  const auto labels = load_npy(path("lime/00001.lime.labels.npy")).to_vector<int64_t>();
+  for (const auto& row : record["weights"]) {
+    EXPECT_EQ(row["standard_error"].get<double>(), 0);
+    const auto at = std::find(labels.begin(), labels.end(), row["superpixel"].get<int64_t>());
+    EXPECT_EQ(map[static_cast<size_t>(at - labels.begin())], row["weight"].get<float>());
+  }
+  // Again, and with the labels of before: the same bytes.
+  ASSERT_EQ(run(ask + "again").code, 0);
+  ASSERT_EQ(run("explain {0}/run {0}/scenes/test/sea/00001.jpg --method lime --samples exact "
+                "--superpixels {0}/lime/00001.lime.labels.npy --save npy --out {0}/own")
+                .code,
+            0);
+  for (const char* name : {"00001.lime.png", "00001.gradcam.npy", "00001.lime.json"}) {
+    EXPECT_EQ(contents(path("lime") / name), contents(path("again") / name)) << name;
+  }
+  EXPECT_EQ(contents(path("own/00001.lime.npy")), contents(path("lime/00001.lime.npy")));
+}
+
+TEST_F(CommandLine, ContrastsAWrongAnswerWithTheTrueOne) {
+  // The same picture in the folder of a class that is not predicted.
+  const auto predicted = nlohmann::json::parse(
+      run("predict {0}/run {0}/scenes/test/sea/00001.jpg --json").out)[0]["predicted"];
+  const std::string other = predicted == "street" ? "forest" : "street";
+  fs::create_directories(path("wrong") / other);
+  fs::copy_file(path("scenes/test/sea/00001.jpg"), path("wrong") / other / "x.jpg");
+  const auto against = [&](const std::string& arguments) {
+    const Outcome outcome = run(fmt::format(
+        "explain {{0}}/run {{0}}/wrong/{}/x.jpg --method saliency --trust none --json --out "
+        "{{0}}/contrast {}",
+        other, arguments));
+    EXPECT_EQ(outcome.code, 0) << outcome.err;
+    return nlohmann::json::parse(outcome.out)[0]["against"];
+  };
+  EXPECT_EQ(against(""), other);
+  EXPECT_TRUE(against("--against none").is_null());
+  EXPECT_EQ(against("--class sea --against glacier"), "glacier");
+  EXPECT_TRUE(against("--class sea").is_null());
+}
+
+TEST_F(CommandLine, RefusesExplanationsThatMakeNoSense) {
+  const std::string begin = "explain {0}/run {0}/scenes/test/sea/00001.jpg --out {0}/no ";
+  refuses(begin + "--method lime --samples many", 2, "--samples many");
+  refuses(begin + "--method lime --samples 2", 2, "from 3");
+  refuses(begin + "--method lime --samples exact --superpixels grid:4", 2, "12");
+  refuses(begin + "--method lime --superpixels grid", 2, "grid");
+  refuses(begin + "--method lime --superpixels {0}/nowhere.png", 2, "no file of labels");
+  refuses(begin + "--method lime --superpixels {0}/scenes/test/sea/00001.jpg", 1, "(32, 32)");
+  refuses(begin + "--method lime --hide pink", 2, "--hide pink");
+  refuses(begin + "--method lime --hide 1,2,256", 2, "three numbers");
+  refuses(begin + "--trust me", 2, "none, curves, all");
+  refuses(begin + "--against oceans", 2, "oceans");
+  refuses(begin + "--class sea --against sea --trust none", 2, "against itself");
 }
 
 TEST_F(CommandLine, GoesOnPastAPictureThatCannotBeRead) {

@@ -1,0 +1,337 @@
+#include "cli/explanation.h"
+
+#include <algorithm>
+#include <charconv>
+#include <cmath>
+#include <filesystem>
+
+#include <fmt/format.h>
+#include <fmt/ranges.h>
+
+#include "cli/command.h"
+#include "report/overlay.h"
+#include "report/regions.h"
+#include "tensor/npy.h"
+
+namespace glassnet::cli {
+namespace {
+
+constexpr const char* kLime = "lime";
+constexpr int kNamedSuperpixels = 3;  // in the line under an explanation
+
+// How a method's map is shown.
+struct Look {
+  std::string title;
+  OverlayOptions overlay;
+  bool on_image;  // laid over the picture, or alone
+  ColourBar bar;
+};
+
+const char* title_of(const std::string& method) {
+  static const std::vector<std::pair<std::string, const char*>> titles = {
+      {"gradcam", "Grad-CAM"},
+      {"gradcam++", "Grad-CAM++"},
+      {"hirescam", "HiResCAM"},
+      {"layercam", "LayerCAM"},
+      {"xgradcam", "XGrad-CAM"},
+      {"scorecam", "Score-CAM"},
+      {"ablationcam", "Ablation-CAM"},
+      {"eigencam", "Eigen-CAM"},
+      {"saliency", "Saliency"},
+      {"inputxgradient", "Input × gradient"},
+      {"smoothgrad", "SmoothGrad"},
+      {"vargrad", "VarGrad"},
+      {"ig", "Integrated gradients"},
+      {"guided-backprop", "Guided backpropagation"},
+      {"guided-gradcam", "Guided Grad-CAM"},
+      {"occlusion", "Occlusion"},
+      {kLime, "LIME"},
+  };
+  for (const auto& [name, title] : titles) {
+    if (name == method) return title;
+  }
+  return method.c_str();
+}
+
+Look look_of(const MethodResult& result, const MethodOptions& options) {
+  const std::string title = title_of(result.method);
+  if (result.is_signed) {
+    return {title,
+            {.alpha = 1, .colormap = Colormap::kBlueRed, .scaling = Scaling::kSigned},
+            false,
+            {Colormap::kBlueRed, "against", "for"}};
+  }
+  if (looks_at_layer(result.method) && result.method != "guided-gradcam") {
+    return {title,
+            {.alpha = options.opacity, .colormap = Colormap::kViridis},
+            true,
+            {Colormap::kViridis, "no evidence", "strongest"}};
+  }
+  return {title,
+          {.alpha = 1, .colormap = Colormap::kMagma, .scaling = Scaling::kMagnitude},
+          false,
+          {Colormap::kMagma, "no effect", "strongest"}};
+}
+
+template <class Number>
+std::optional<Number> number_in(const std::string& text) {
+  Number number{};
+  const char* end = text.data() + text.size();
+  const auto [stop, failure] = std::from_chars(text.data(), end, number);
+  if (failure != std::errc{} || stop != end) return std::nullopt;
+  return number;
+}
+
+std::array<uint8_t, 3> colour_in(const std::string& text) {
+  std::array<uint8_t, 3> result{};
+  std::string rest = text + ",";
+  for (uint8_t& channel : result) {
+    const size_t comma = rest.find(',');
+    const auto number =
+        comma == std::string::npos ? std::nullopt : number_in<uint8_t>(rest.substr(0, comma));
+    if (!number) {
+      throw UsageError(fmt::format(
+          "--hide {} is neither mean nor a colour, three numbers from 0 to 255: 127,127,127",
+          text));
+    }
+    channel = *number;
+    rest.erase(0, comma + 1);
+  }
+  if (!rest.empty()) throw UsageError(fmt::format("--hide {} has more than three numbers", text));
+  return result;
+}
+
+Superpixels read_labels(const std::string& path, const Image& picture) {
+  std::error_code ignored;
+  if (!std::filesystem::exists(path, ignored)) {
+    throw UsageError(
+        fmt::format("--superpixels {} is no method (quickshift, slic:50, felzenszwalb:100, grid:8) "
+                    "and no file of labels",
+                    path));
+  }
+  Tensor labels;
+  if (path.ends_with(".npy")) {
+    labels = load_npy(path);
+  } else {
+    // Each colour is a label.
+    const Image image = read_image(path);
+    std::vector<int64_t> colours;
+    for (size_t i = 0; i < image.rgb.size(); i += 3) {
+      colours.push_back(image.rgb[i] << 16 | image.rgb[i + 1] << 8 | image.rgb[i + 2]);
+    }
+    labels = Tensor::from(colours, {image.height, image.width});
+  }
+  require(labels.shape() == Shape{picture.height, picture.width}, [&] {
+    return fmt::format(
+        "{}: its labels are {}, expected one for each pixel of the network's input, "
+        "({}, {})",
+        path, labels.shape().str(), picture.height, picture.width);
+  });
+  return from_labels(labels);
+}
+
+// Each pixel with its superpixel's weight.
+Tensor map_of(const LimeResult& lime, const Superpixels& superpixels) {
+  const std::vector<double> weights = lime.weights.to_vector<double>();
+  std::vector<float> values;
+  for (const int64_t label : superpixels.labels.to_vector<int64_t>()) {
+    values.push_back(static_cast<float>(weights[static_cast<size_t>(label)]));
+  }
+  return Tensor::from(values, superpixels.labels.shape());
+}
+
+// Whether the sign of a weight is known: it is farther from 0 than two standard errors.
+bool is_resolved(double weight, double standard_error) {
+  return std::abs(weight) > 2 * standard_error;
+}
+
+}  // namespace
+
+std::vector<std::string> known_methods() {
+  std::vector<std::string> methods = explanation_methods();
+  methods.emplace_back(kLime);
+  return methods;
+}
+
+void require_known_method(const std::string& method) {
+  const std::vector<std::string> known = known_methods();
+  if (std::find(known.begin(), known.end(), method) == known.end()) {
+    throw UsageError(
+        fmt::format("no method is called '{}'; there are {}", method, fmt::join(known, ", ")));
+  }
+}
+
+Trust parse_trust(const std::string& name) {
+  if (name == "none") return Trust::kNone;
+  if (name == "curves") return Trust::kCurves;
+  if (name == "all") return Trust::kAll;
+  throw UsageError(fmt::format("--trust {} is none of: none, curves, all", name));
+}
+
+LimeOptions lime_options(const MethodOptions& options, const ModelCard& card) {
+  LimeOptions result{.seed = options.seed,
+                     .normalization = {.mean = card.mean, .stddev = card.std}};
+  if (options.samples == "auto") {
+    result.sampling = LimeSampling::kAuto;
+  } else if (options.samples == "exact") {
+    result.sampling = LimeSampling::kExact;
+  } else {
+    const auto samples = number_in<int64_t>(options.samples);
+    if (!samples || *samples < 3 || *samples > 10'000'000) {
+      throw UsageError(fmt::format(
+          "--samples {} is neither auto, exact nor a number from 3 to 10000000", options.samples));
+    }
+    result.samples = *samples;
+  }
+  if (options.hide != "mean") result.color = colour_in(options.hide);
+  return result;
+}
+
+Superpixels superpixels_of(const Image& picture, const MethodOptions& options, Device device) {
+  const auto method = parse_superpixels(options.superpixels);
+  if (!method) return read_labels(options.superpixels, picture);
+  const Tensor pixels = Tensor::from(picture.rgb, {picture.height, picture.width, 3});
+  return (*method)(pixels, device);
+}
+
+MethodResult of_lime(LimeResult lime, Superpixels superpixels) {
+  MethodResult result{.method = kLime, .map = map_of(lime, superpixels), .is_signed = true};
+  result.figures = {{"R2", lime.scores[0]},
+                    {"local prediction", lime.local_predictions[0]},
+                    {"superpixels", static_cast<double>(superpixels.count)},
+                    {"samples", static_cast<double>(lime.samples)}};
+  result.lime = std::move(lime);
+  result.superpixels = std::move(superpixels);
+  return result;
+}
+
+MethodResult explain_by(const std::string& method, LoadedModel& network, PictureFacts& facts,
+                        const MethodOptions& options) {
+  MethodResult result;
+  if (method == kLime) {
+    Superpixels superpixels = superpixels_of(facts.picture, options, network.model->device());
+    LimeResult of =
+        lime(*network.model,
+             {.picture = facts.picture, .superpixels = superpixels, .classes = {facts.target.of}},
+             lime_options(options, network.card));
+    result = of_lime(std::move(of), std::move(superpixels));
+  } else {
+    Explanation explanation = explain(*network.model, facts.input, method,
+                                      {.target = facts.target, .layer = options.layer});
+    result = {.method = method,
+              .map = explanation.map.to(Device{}),
+              .is_signed = explanation.is_signed,
+              .figures = std::move(explanation.figures)};
+  }
+  measure_trust(result, network, facts, options);
+  return result;
+}
+
+void measure_trust(MethodResult& result, LoadedModel& network, PictureFacts& facts,
+                   const MethodOptions& options) {
+  if (options.trust == Trust::kNone) return;
+  Module& model = *network.model;
+  const ClassProbability probability = probability_of(model, facts.target.of);
+  if (!facts.random) facts.random = random_maps(facts.input, probability, 3, options.seed);
+  result.trust = {{"deletion", deletion(facts.input, result.map, probability).area},
+                  {"deletion of random maps", facts.random->deletion},
+                  {"insertion", insertion(facts.input, result.map, probability).area},
+                  {"insertion of random maps", facts.random->insertion}};
+  if (options.trust != Trust::kAll) return;
+  result.trust.emplace_back(
+      "infidelity", infidelity(facts.input, result.map, probability, {.seed = options.seed}));
+  if (result.method == kLime) return;  // each of ten draws would be a LIME of its own
+  const auto again = [&](const Tensor& image) {
+    return explain(model, image, result.method, {.target = facts.target, .layer = options.layer})
+        .map.to(Device{});
+  };
+  result.trust.emplace_back("max-sensitivity",
+                            max_sensitivity(facts.input, again, 0.02, 10, options.seed));
+}
+
+Panel panel_of(const MethodResult& result, const Image& picture, const MethodOptions& options) {
+  if (result.lime) {
+    const std::vector<double> weights = result.lime->weights.to_vector<double>();
+    const std::vector<double> errors = result.lime->standard_errors.to_vector<double>();
+    std::vector<RegionWeight> regions;
+    for (size_t i = 0; i < weights.size(); ++i) {
+      regions.push_back({weights[i], weights[i] == 0 || is_resolved(weights[i], errors[i])});
+    }
+    return {title_of(result.method),
+            draw_regions(picture, result.superpixels->labels.to_vector<int64_t>(), regions,
+                         {.alpha = std::min(1.0F, options.opacity + 0.05F)}),
+            ColourBar{Colormap::kBlueRed, "against", "for"}};
+  }
+  const Look look = look_of(result, options);
+  const std::vector<float> values = result.map.to_vector<float>();
+  const auto height = static_cast<int>(result.map.dim(0));
+  const auto width = static_cast<int>(result.map.dim(1));
+  return {look.title,
+          look.on_image
+              ? overlay(picture, values, height, width, look.overlay)
+              : heatmap(values, height, width, look.overlay.colormap, look.overlay.scaling),
+          look.bar};
+}
+
+nlohmann::ordered_json json_of(const MethodResult& result) {
+  const auto object = [](const Figures& figures) {
+    nlohmann::ordered_json all = nlohmann::ordered_json::object();
+    for (const auto& [name, value] : figures) all[name] = value;
+    return all;
+  };
+  nlohmann::ordered_json json = {{"signed", result.is_signed},
+                                 {"figures", object(result.figures)},
+                                 {"trust", object(result.trust)}};
+  if (!result.lime) return json;
+  const LimeResult& lime = *result.lime;
+  json["intercept"] = lime.intercepts[0];
+  json["exact"] = lime.exact;
+  json["settled"] = lime.settled[0];
+  nlohmann::ordered_json rows = nlohmann::ordered_json::array();
+  const std::vector<double> weights = lime.weights.to_vector<double>();
+  const std::vector<double> errors = lime.standard_errors.to_vector<double>();
+  for (const int64_t superpixel : lime.rankings[0]) {
+    const auto at = static_cast<size_t>(superpixel);
+    rows.push_back({{"superpixel", superpixel},
+                    {"weight", weights[at]},
+                    {"standard_error", errors[at]},
+                    {"resolved", is_resolved(weights[at], errors[at])}});
+  }
+  json["weights"] = rows;
+  return json;
+}
+
+std::string line_of(const MethodResult& result) {
+  std::vector<std::string> parts;
+  if (result.lime) {
+    const LimeResult& lime = *result.lime;
+    const std::vector<double> weights = lime.weights.to_vector<double>();
+    const std::vector<double> errors = lime.standard_errors.to_vector<double>();
+    std::vector<std::string> named;
+    for (const int64_t superpixel : lime.rankings[0]) {
+      if (named.size() == kNamedSuperpixels) break;
+      const auto at = static_cast<size_t>(superpixel);
+      named.push_back(fmt::format("{} {:+.3f} ± {:.3f}", superpixel, weights[at], errors[at]));
+    }
+    parts.push_back(fmt::format("R² {:.3f}", lime.scores[0]));
+    parts.push_back(
+        fmt::format("{} of {} superpixels", fmt::join(named, ", "), result.superpixels->count));
+    parts.push_back(lime.exact ? fmt::format("every mask, {}", lime.samples)
+                               : fmt::format("{} samples", lime.samples));
+  } else {
+    for (const auto& [name, value] : result.figures) {
+      parts.push_back(fmt::format("{} {:.3g}", name, value));
+    }
+  }
+  const auto& trust = result.trust;
+  for (size_t i = 0; i < trust.size(); ++i) {
+    std::string part = fmt::format("{} {:.3f}", trust[i].first, trust[i].second);
+    if (i + 1 < trust.size() && trust[i + 1].first == trust[i].first + " of random maps") {
+      part += fmt::format(" (random {:.3f})", trust[++i].second);
+    }
+    parts.push_back(std::move(part));
+  }
+  return fmt::format("{}", fmt::join(parts, "  "));
+}
+
+}  // namespace glassnet::cli

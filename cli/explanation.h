@@ -1,0 +1,77 @@
+// One method on one picture: its map, how it is shown, and in numbers how far it can be trusted.
+#pragma once
+
+#include <functional>
+#include <optional>
+#include <string>
+#include <utility>
+#include <vector>
+
+#include <nlohmann/json.hpp>
+
+#include "models/weights.h"
+#include "report/sheet.h"
+#include "xai/explain.h"
+#include "xai/lime.h"
+#include "xai/trust.h"
+
+namespace glassnet::cli {
+
+// "lime", and what xai/explain.h knows.
+std::vector<std::string> known_methods();
+// Throws UsageError, naming the known ones, for another.
+void require_known_method(const std::string& method);
+
+enum class Trust {
+  kNone,
+  kCurves,  // deletion and insertion, beside random maps
+  kAll,     // and infidelity, and but for LIME max-sensitivity
+};
+Trust parse_trust(const std::string& name);  // "none", "curves", "all"; throws UsageError
+
+struct MethodOptions {
+  std::string layer;                       // for methods that look at one
+  std::string superpixels = "quickshift";  // as parse_superpixels knows them, or a label image
+  std::string samples = "1000";            // a number, "auto" or "exact"
+  std::string hide = "mean";               // or a colour, "127,127,127"
+  uint32_t seed = 0;
+  float opacity = 0.5F;  // of a map on its picture
+  Trust trust = Trust::kCurves;
+};
+// Throws UsageError for what makes no sense.
+LimeOptions lime_options(const MethodOptions& options, const ModelCard& card);
+// Segments by the method, or of the file, that the options name.
+Superpixels superpixels_of(const Image& picture, const MethodOptions& options, Device device);
+
+// What belongs to a picture whatever the method, made when it is first asked for.
+struct PictureFacts {
+  Image picture;
+  Tensor input;  // (1, S, S, 3), on the network's device
+  Target target = 0;
+  std::optional<RandomMaps> random;
+};
+
+using Figures = std::vector<std::pair<std::string, double>>;
+struct MethodResult {
+  std::string method;
+  Tensor map;  // (S, S) float32 on the CPU
+  bool is_signed = false;
+  Figures figures, trust;          // by name, in the order in which they are printed
+  std::optional<LimeResult> lime;  // of one class
+  std::optional<Superpixels> superpixels;
+};
+MethodResult explain_by(const std::string& method, LoadedModel& network, PictureFacts& facts,
+                        const MethodOptions& options);
+// Of a LIME that was computed elsewhere.
+MethodResult of_lime(LimeResult lime, Superpixels superpixels);
+void measure_trust(MethodResult& result, LoadedModel& network, PictureFacts& facts,
+                   const MethodOptions& options);
+
+// The heading, the picture and the scale of a column in a sheet.
+Panel panel_of(const MethodResult& result, const Image& picture, const MethodOptions& options);
+// {"figures": …, "trust": …, "superpixels": [{"weight": …}, …], …}
+nlohmann::ordered_json json_of(const MethodResult& result);
+// "deletion 0.212 (random 0.402)  insertion …"
+std::string line_of(const MethodResult& result);
+
+}  // namespace glassnet::cli
