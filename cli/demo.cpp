@@ -90,15 +90,17 @@ int run(const Arguments& a) {
                           .batch_size = 64,
                           .device = device});
   const Evaluation evaluation = evaluate(*network.model, images);
-  const ExplainOutcome outcome =
-      explain_images(network,
-                     {.images = chosen_images(samples, evaluation, network.card.classes.size()),
-                      .methods = {"gradcam", "saliency", "lime"},
-                      .method = {.samples = "auto", .trust = Trust::kNone},
-                      .out = a.out / "explanations",
-                      .title = fmt::format("What the network looks at ({} of test scenes right)",
-                                           percent(evaluation.accuracy))},
-                     {});
+  ExplainRequest request;
+  request.images = chosen_images(samples, evaluation, network.card.classes.size());
+  request.methods = {"gradcam", "saliency", "lime"};
+  request.method.samples = "auto";
+  request.method.trust = Trust::kNone;
+  request.out = a.out / "explanations";
+  request.title = fmt::format("What the network looks at ({} of test scenes right)",
+                              percent(evaluation.accuracy));
+  Progress explaining("explaining", static_cast<int64_t>(request.images.size()));
+  explain_images(network, request, [&](int64_t done, int64_t) { explaining.update(done); });
+  explaining.finish();
 
   fmt::print("\ntest accuracy: {}\n", percent(evaluation.accuracy));
   fmt::print("pictures:      {} (all of them side by side: sheet.png)\n",
