@@ -10,32 +10,14 @@
 #include "models/resnet.h"
 #include "models/safetensors.h"
 #include "tensor/math.h"
-#include "tensor/random.h"
+#include "tests/drawn_network.h"
 #include "training/optimizer.h"
 
 namespace glassnet {
 namespace {
 
-constexpr uint64_t kSeed = 2024;
 constexpr double kRate = 0.01, kMomentum = 0.9, kDecay = 5e-4, kSmoothing = 0.05;
 constexpr int kSteps = 10;
-
-// A tensor is drawn from the stream that its name hashes to (64-bit FNV-1a).
-Tensor draw(const std::string& name, const Shape& shape, double low, double high) {
-  uint64_t stream = 0xcbf29ce484222325;
-  for (const char c : name) stream = (stream ^ static_cast<unsigned char>(c)) * 0x100000001b3;
-  return random_uniform(shape, low, high, kSeed, stream, DType::kFloat64);
-}
-
-Tensor draw_state(const std::string& name, const Tensor& value) {
-  if (value.rank() >= 2) {
-    const double bound = std::sqrt(6.0 / static_cast<double>(value.numel() / value.dim(0)));
-    return draw(name, value.shape(), -bound, bound);
-  }
-  if (value.rank() == 0) return Tensor::zeros({}, DType::kInt64);  // num_batches_tracked
-  const bool scales = name.ends_with("running_var") || name.ends_with("weight");
-  return scales ? draw(name, value.shape(), 0.5, 1.5) : draw(name, value.shape(), -0.5, 0.5);
-}
 
 struct Kind {
   const char* name;  // of the golden file
@@ -73,10 +55,8 @@ class ResNetGolden : public testing::TestWithParam<Kind> {
         fmt::format("{}/resnet_{}.safetensors", GLASSNET_GOLDEN_DIR, GetParam().name));
     for (const NamedTensor& entry : file.tensors) golden_[entry.name] = entry.tensor;
 
-    StateDict state = model_.state_dict();
-    for (NamedTensor& entry : state) entry.tensor = draw_state(entry.name, entry.tensor);
     model_.to(GetParam().type);
-    model_.load_state_dict(state);
+    draw_weights(model_);
     images_ = Variable(draw("images", {3, 40, 40, 3}, -1, 1).to(GetParam().type));
   }
 
