@@ -384,6 +384,27 @@ TEST(ForwardHooks, CutTheGraphOfAFrozenNetworkWithAFreshLeaf) {
   EXPECT_THROW(grad(score, {image}), Error) << "nothing below the leaf is recorded";
 }
 
+TEST(ForwardHooks, MayGiveSeveralVariantsOfOneImagesOutput) {
+  SmallNet net;
+  initialise(net, 5);
+  net.eval();
+  const Variable image{picture().slice(0, 1)};
+  const auto usual = net(image).value().to_vector<float>();
+  const HookHandle hook = net.on_forward("conv", [](const Variable& y) {
+    Tensor variants = Tensor::zeros({3, y.shape()[1], y.shape()[2], y.shape()[3]});
+    variants.slice(1, 2).copy_from(y.value());
+    return Variable(variants);
+  });
+  const Tensor logits = net(image).value();
+  ASSERT_EQ(logits.dim(0), 3);
+  const auto variants = logits.to_vector<float>();
+  for (size_t c = 0; c < 2; ++c) {
+    EXPECT_NEAR(variants[2 + c], usual[c], 1e-6);
+    EXPECT_FLOAT_EQ(variants[c], variants[4 + c]);
+    EXPECT_GT(std::abs(variants[c] - usual[c]), 1e-3);
+  }
+}
+
 TEST(ForwardHooks, RefuseAnotherShapeAndNothing) {
   SmallNet net;
   {

@@ -182,7 +182,6 @@ Integrated integrated_gradients(Module& model, const Tensor& image, const Target
                                 const IntegrationOptions& options) {
   require_image(image);
   require_counts("node", options.nodes, options.batch);
-  const Evaluating evaluating(model);
   const Tensor baseline = baseline_of(options.baseline, image);
   const Tensor way = sub(image, baseline);
   const Quadrature rule = gauss_legendre(options.nodes);
@@ -279,7 +278,6 @@ std::vector<Window> windows_over(int64_t height, int64_t width, const OcclusionO
 Tensor occlusion(Module& model, const Tensor& image, const Target& target,
                  const OcclusionOptions& options) {
   require_image(image);
-  const Evaluating evaluating(model);
   const int64_t height = image.dim(1), width = image.dim(2);
   const std::vector<Window> windows = windows_over(height, width, options);
   const auto count = static_cast<int64_t>(windows.size());

@@ -26,6 +26,7 @@ Variable score(const Variable& logits, const Target& target) {
 }
 
 std::vector<double> scores(Module& model, const Tensor& images, const Target& target) {
+  const Evaluating evaluating(model);
   const NoGrad guard;
   return score(model(Variable(images)), target).value().to_vector<double>();
 }

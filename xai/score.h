@@ -21,7 +21,7 @@ struct Target {
 // logits (N, classes) -> (N). Throws UsageError for a class that does not exist, and for one
 // against itself.
 Variable score(const Variable& logits, const Target& target);
-// The scores of images (N, H, W, 3), without recording.
+// The scores of images (N, H, W, 3) in evaluation, without recording.
 std::vector<double> scores(Module& model, const Tensor& images, const Target& target);
 
 // Throws Error unless the shape is (1, H, W, 3).
