@@ -336,14 +336,41 @@ TEST_F(DeviceTraining, ExplanationsAgreeWithTheCpu) {
   const std::unique_ptr<Module> here = fresh({}), there = fresh(device_);
   const Tensor image = random_batch(1, 24, 3, {}).images;
   for (Module* net : {here.get(), there.get()}) net->set_requires_grad(false);
-  for (int64_t target = 0; target < kClasses; ++target) {
-    const ExplainOptions options{.target = target, .layer = "maxpool"};
-    for (const std::string& method : explanation_methods()) {
-      EXPECT_TRUE(near_normwise(explain(*there, image.to(device_), method, options).map,
-                                explain(*here, image, method, options).map, 1e-4))
-          << method;
-    }
+  const ExplainOptions options{.target = {3, 1},
+                               .layer = "maxpool",
+                               .noise = {.samples = 2},
+                               .integration = {.nodes = 2},
+                               .occlusion = {.window = 12, .stride = 12}};
+  for (const std::string& method : explanation_methods()) {
+    EXPECT_TRUE(near_normwise(explain(*there, image.to(device_), method, options).map,
+                              explain(*here, image, method, options).map, 1e-4))
+        << method;
   }
+}
+
+// A block whose shortcut leaves it before the layer that is looked at, "bn1".
+struct ShortcutNet : Module {
+  Conv2d& conv1 =
+      child<Conv2d>("conv1", Conv2dLayer{.in = 3, .out = 3, .padding = 1, .bias = false});
+  BatchNorm2d& bn1 = child<BatchNorm2d>("bn1", BatchNorm2dLayer{.channels = 3});
+  Conv2d& conv2 =
+      child<Conv2d>("conv2", Conv2dLayer{.in = 3, .out = 3, .padding = 1, .bias = false});
+  BatchNorm2d& bn2 = child<BatchNorm2d>("bn2", BatchNorm2dLayer{.channels = 3});
+  ReLU& rectifier = child<ReLU>("relu");
+  Linear& fc = child<Linear>("fc", LinearLayer{.in = 3, .out = kClasses});
+
+ protected:
+  Variable forward(const Variable& x) override {
+    return fc(global_avg_pool(conv_bn_relu(conv2, bn2, &rectifier, bn1(conv1(x)), x)));
+  }
+};
+
+TEST_F(DeviceTraining, VariantsOfALayersOutputShareTheShortcut) {
+  const std::unique_ptr<Module> here = fresh<ShortcutNet>({}), there = fresh<ShortcutNet>(device_);
+  const Tensor image = random_batch(1, 8, 3, {}).images;
+  const ExplainOptions options{.target = 2, .layer = "bn1"};
+  EXPECT_TRUE(near_normwise(explain(*there, image.to(device_), "ablationcam", options).map,
+                            explain(*here, image, "ablationcam", options).map, 1e-3));
 }
 
 // What only a GPU is quick enough for.
