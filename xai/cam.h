@@ -9,18 +9,17 @@
 //   LayerCAM      L = sum_k relu(g_k) A_k, elementwise                Jiang et al., TIP 2021
 //   XGrad-CAM     a_k = sum g_k A_k / (S_k + 1e-7)                    Fu et al., BMVC 2020
 // and without gradients
-//   Score-CAM     a = softmax over k of y(image * mask_k), mask_k = A_k enlarged bilinearly,
-//   corners
-//                 on corners, and scaled to [0, 1]                   Wang et al., CVPRW 2020
-//   Ablation-CAM  a_k = (y - y without channel k) / |y|    Desai and Ramaswamy, WACV 2020
-//                 Without a channel: zeros in its place, or where A has other values than
-//                 non-negative ones, min A - 1e7.
+//   Score-CAM     a = softmax over k of y(image * mask_k), with mask_k = A_k enlarged bilinearly,
+//                 corners on corners, and scaled to [0, 1]           Wang et al., CVPRW 2020
+//   Ablation-CAM  a_k = (y - y without channel k) / |y|     Desai and Ramaswamy, WACV 2020
+//                 In place of a channel stand zeros where min A = 0, as after a ReLU, and
+//                 min A - 1e7 elsewhere.
 //   Eigen-CAM     L = A' v, A' (h w, K) the activations less each channel's mean, v its first right
 //                 singular vector, with the sign that correlates L with the mean over channels; the
-//                 score plays no part                              Muhammad and Yeasin, IJCNN 2020
+//                 score plays no part                               Muhammad and Yeasin, IJCNN 2020
 // The constants, and how a map is scaled, are those of the library pytorch-grad-cam. It divides by
-// y in Ablation-CAM, which turns a map around where y is negative, and leaves Eigen-CAM's sign
-// open.
+// y itself in Ablation-CAM, so that a negative one turns the map around, and leaves Eigen-CAM's
+// sign open.
 #pragma once
 
 #include <functional>
