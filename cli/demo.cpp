@@ -99,8 +99,8 @@ int run(const Arguments& a) {
   request.title = fmt::format("What the network looks at ({} of test scenes right)",
                               percent(evaluation.accuracy));
   Progress explaining("explaining", static_cast<int64_t>(request.images.size()));
-  const ExplainOutcome outcome = explain_images(
-      network, request, [&](int64_t done, int64_t) { explaining.update(done); });
+  const ExplainOutcome outcome =
+      explain_images(network, request, [&](int64_t done, int64_t) { explaining.update(done); });
   explaining.finish();
 
   fmt::print("\ntest accuracy: {}\n", percent(evaluation.accuracy));
