@@ -136,7 +136,9 @@ void add_explain(CLI::App& app, Action& action) {
   command->add_option("--opacity", m.opacity, "of maps on pictures")
       ->check(CLI::Range(0.0, 1.0))
       ->capture_default_str();
-  command->add_option("--seed", m.seed, "of LIME's samples and of random maps")
+  command
+      ->add_option("--seed", m.seed,
+                   "of LIME's samples, SmoothGrad's and VarGrad's noise, and random maps")
       ->capture_default_str();
   const std::string lime = "LIME";
   command

@@ -42,6 +42,7 @@ const char* title_of(const std::string& method) {
       {"smoothgrad", "SmoothGrad"},
       {"vargrad", "VarGrad"},
       {"ig", "Integrated gradients"},
+      {"integrated-gradients", "Integrated gradients"},
       {"guided-backprop", "Guided backpropagation"},
       {"guided-gradcam", "Guided Grad-CAM"},
       {"occlusion", "Occlusion"},
@@ -145,6 +146,12 @@ bool is_resolved(double weight, double standard_error) {
   return std::abs(weight) > 2 * standard_error;
 }
 
+ExplainOptions explain_options(const PictureFacts& facts, const MethodOptions& options) {
+  ExplainOptions result{.target = facts.target, .layer = options.layer};
+  result.noise.seed = options.seed;
+  return result;
+}
+
 }  // namespace
 
 std::vector<std::string> known_methods() {
@@ -154,10 +161,12 @@ std::vector<std::string> known_methods() {
 }
 
 void require_known_method(const std::string& method) {
-  const std::vector<std::string> known = known_methods();
-  if (std::find(known.begin(), known.end(), method) == known.end()) {
-    throw UsageError(
-        fmt::format("no method is called '{}'; there are {}", method, fmt::join(known, ", ")));
+  if (method == kLime) return;
+  try {
+    require_method(method);  // which also knows names in full
+  } catch (const UsageError&) {
+    throw UsageError(fmt::format("no method is called '{}'; there are {}", method,
+                                 fmt::join(known_methods(), ", ")));
   }
 }
 
@@ -216,8 +225,8 @@ MethodResult explain_by(const std::string& method, LoadedModel& network, Picture
              lime_options(options, network.card));
     result = of_lime(std::move(of), std::move(superpixels));
   } else {
-    Explanation explanation = explain(*network.model, facts.input, method,
-                                      {.target = facts.target, .layer = options.layer});
+    Explanation explanation =
+        explain(*network.model, facts.input, method, explain_options(facts, options));
     result = {.method = method,
               .map = explanation.map.to(Device{}),
               .is_signed = explanation.is_signed,
@@ -242,8 +251,7 @@ void measure_trust(MethodResult& result, LoadedModel& network, PictureFacts& fac
       "infidelity", infidelity(facts.input, result.map, probability, {.seed = options.seed}));
   if (result.method == kLime) return;  // each of ten draws would be a LIME of its own
   const auto again = [&](const Tensor& image) {
-    return explain(model, image, result.method, {.target = facts.target, .layer = options.layer})
-        .map.to(Device{});
+    return explain(model, image, result.method, explain_options(facts, options)).map.to(Device{});
   };
   result.trust.emplace_back("max-sensitivity",
                             max_sensitivity(facts.input, again, 0.02, 10, options.seed));

@@ -5,6 +5,7 @@
 #include <optional>
 
 #include <fmt/format.h>
+#include <fmt/ranges.h>
 #include <nlohmann/json.hpp>
 
 #include "cli/command.h"
@@ -78,7 +79,9 @@ int run(const Arguments& a) {
 void add_summary(CLI::App& app, Action& action) {
   CLI::App* command =
       app.add_subcommand("summary", "List a network's layers, shapes, parameters and FLOPs.");
-  command->footer("Example:\n  glassnet summary resnet50 --image-size 224");
+  command->footer(
+      fmt::format("Architectures:\n  {}\n\nExample:\n  glassnet summary resnet50 --image-size 224",
+                  fmt::join(model_names(), ", ")));
   auto arguments = std::make_shared<Arguments>();
   command->add_option("MODEL", arguments->model, "an architecture, a run folder or a weight file")
       ->required();

@@ -265,6 +265,7 @@ TEST_F(CommandLine, GoesOnPastAPictureThatCannotBeRead) {
 }
 
 TEST_F(CommandLine, SummarisesEveryKindOfNetwork) {
+  EXPECT_THAT(run("summary --help").out, HasSubstr("wide_resnet101_2, resnet20"));
   const std::map<std::string, std::pair<int, int64_t>> expected = {
       {"resnet18", {224, 11'689'512}},
       {"resnext50_32x4d", {224, 25'028'904}},
