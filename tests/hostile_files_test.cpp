@@ -560,11 +560,11 @@ TEST(HostileFiles, EndlessPicklesEnd) {
       {"a prefix that repeats",
        [&] {
          std::vector<std::pair<std::string, std::string>> items;
-         const std::string prefix = repeated("module.", 5'000);
+         const std::string prefix = repeated("module.", 5'000), get = "j";
          for (int i = 0; i < 100; ++i) {
            items.emplace_back(
                p.text(prefix + std::to_string(i)),
-               i == 0 ? p.tensor({.numel = 5}) + "r" + u32(500'000) : "j" + u32(500'000));
+               i == 0 ? p.tensor({.numel = 5}) + "r" + u32(500'000) : get + u32(500'000));
          }
          return zipped_value(p.dict(items));
        }(),
