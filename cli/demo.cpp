@@ -92,8 +92,6 @@ int run(const Arguments& a) {
   const Evaluation evaluation = evaluate(*network.model, images);
   ExplainRequest request;
   request.images = chosen_images(samples, evaluation, network.card.classes.size());
-  request.methods = {"gradcam", "saliency", "lime"};
-  request.method.samples = "auto";
   request.method.trust = Trust::kNone;
   request.out = a.out / "explanations";
   request.title = fmt::format("What the network looks at ({} of test scenes right)",
