@@ -114,7 +114,9 @@ class Pickler {
     return all + "e";
   }
   std::string dict(const std::vector<std::pair<std::string, std::string>>& items) {
-    return "}" + remember() + set(items);
+    std::string all = "}";
+    all += remember();
+    return all + set(items);
   }
   std::string ordered_dict(const std::vector<std::pair<std::string, std::string>>& items) {
     return global("collections", "OrderedDict") + ")R" + remember() + set(items);
