@@ -81,8 +81,8 @@ TEST(Trust, InsertionGoesFromTheBlurredImageToTheImage) {
 
 TEST(Trust, RandomMapsLieBetweenTheBestAndTheWorst) {
   std::vector<float> pixels(32 * 32, 0.0F);
-  for (int y = 4; y < 12; ++y) {
-    for (int x = 4; x < 12; ++x) pixels[static_cast<size_t>(y * 32 + x)] = 1;
+  for (size_t y = 4; y < 12; ++y) {
+    for (size_t x = 4; x < 12; ++x) pixels[y * 32 + x] = 1;
   }
   const Tensor image = grey(pixels, 32, 32), map = Tensor::from(pixels, {32, 32});
   const RandomMaps random = random_maps(image, mean_of_each);
