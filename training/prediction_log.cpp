@@ -2,9 +2,6 @@
 
 #include <algorithm>
 #include <array>
-#include <bit>
-#include <charconv>
-#include <optional>
 
 #include <fmt/format.h>
 #include <nlohmann/json.hpp>
@@ -12,16 +9,14 @@
 #include "kernels/error.h"
 #include "tensor/file.h"
 #include "tensor/npy.h"
-#include "training/durable_file.h"
-
-static_assert(std::endian::native == std::endian::little, "elements are written as they lie");
+#include "training/row_array.h"
 
 namespace glassnet {
 namespace {
 
 namespace fs = std::filesystem;
 
-// One of the three arrays.
+// One of the three arrays: a row an epoch.
 struct Column {
   const char* name;
   const char* descr;  // NumPy's name of the element type
@@ -33,48 +28,8 @@ constexpr Column kTrueProbabilities = {"true_probabilities.npy", "<f4", 4};
 constexpr std::array<Column, 3> kColumns = {kPredictions, kProbabilities, kTrueProbabilities};
 constexpr const char* kImages = "test_images.json";
 
-// Room for the two largest numbers there are, and a multiple of 64, as the format asks for.
-constexpr size_t kHeaderBytes = 128;
-constexpr std::string_view kShapeKey = "'shape': (";
-
-// Version 1.0 of the .npy format: magic, length of the text, a Python dictionary padded by blanks.
-std::string npy_header(const Column& column, int64_t epochs, int64_t images) {
-  std::string header("\x93NUMPY\x01\x00", 8);
-  const size_t text = kHeaderBytes - header.size() - 2;
-  header += {static_cast<char>(text), '\0'};
-  header += fmt::format("{{'descr': '{}', 'fortran_order': False, {}{}, {}), }}", column.descr,
-                        kShapeKey, epochs, images);
-  header.resize(kHeaderBytes - 1, ' ');
-  return header + '\n';
-}
-
-// How many epochs a header counts; nothing when it is not one of `npy_header`'s.
-std::optional<int64_t> epochs_of(std::string_view header, const Column& column, int64_t images) {
-  const size_t key = header.find(kShapeKey);
-  if (key == std::string_view::npos) return std::nullopt;
-  const std::string_view number = header.substr(key + kShapeKey.size());
-  int64_t epochs = -1;
-  const auto [end, failure] = std::from_chars(number.data(), number.data() + number.size(), epochs);
-  if (failure != std::errc{} || epochs < 0 || header != npy_header(column, epochs, images)) {
-    return std::nullopt;
-  }
-  return epochs;
-}
-
-int64_t row_bytes(const Column& column, int64_t images) {
-  return images * static_cast<int64_t>(column.element);
-}
-
-int64_t require_epochs(const fs::path& path, std::string_view header, const Column& column,
-                       int64_t images, int64_t size) {
-  const auto epochs = epochs_of(header, column, images);
-  // By division, since a damaged count may be too large to be multiplied.
-  const int64_t held = (size - static_cast<int64_t>(kHeaderBytes)) / row_bytes(column, images);
-  require(epochs && *epochs <= held, [&] {
-    return fmt::format("{}: expected a prediction log's array of {} images a row", path.string(),
-                       images);
-  });
-  return *epochs;
+RowForm form_of(const Column& column, int64_t images) {
+  return {column.descr, column.element, {images}};
 }
 
 PredictionLogHeader read_header(const fs::path& folder) {
@@ -130,7 +85,7 @@ PredictionLog PredictionLog::create(const fs::path& folder, const PredictionLogH
   log.header_ = header;
   write_header(folder, header);
   for (const Column& column : kColumns) {
-    write_file_atomically(folder / column.name, npy_header(column, 0, count(header)));
+    RowArray::create(folder / column.name, form_of(column, count(header)));
   }
   return log;
 }
@@ -144,20 +99,14 @@ PredictionLog PredictionLog::resume(const fs::path& folder, int64_t epochs) {
   // All are checked before one is cut.
   for (const Column& column : kColumns) {
     const fs::path path = folder / column.name;
-    DurableFile file(path, DurableFile::Mode::kExisting);
-    const int64_t held =
-        require_epochs(path, file.read_at(0, kHeaderBytes), column, images, file.size());
+    const int64_t held = RowArray(path, form_of(column, images)).rows();
     require(held >= epochs, [&] {
       return fmt::format("{}: holds {} epochs, but the checkpoint was made after {}", path.string(),
                          held, epochs);
     });
   }
   for (const Column& column : kColumns) {
-    DurableFile file(folder / column.name, DurableFile::Mode::kExisting);
-    const std::string header = npy_header(column, epochs, images);
-    file.write_at(0, header.data(), header.size());
-    file.truncate(static_cast<int64_t>(header.size()) + epochs * row_bytes(column, images));
-    file.sync();
+    RowArray(folder / column.name, form_of(column, images)).truncate(epochs);
   }
   return log;
 }
@@ -177,18 +126,14 @@ void PredictionLog::append(const std::vector<int64_t>& predicted,
                          size);
     });
   });
-  each([&](const Column& column, const void* values, size_t size) {
-    DurableFile file(folder_ / column.name, DurableFile::Mode::kExisting);
-    file.write_at(static_cast<int64_t>(kHeaderBytes) + epochs_ * row_bytes(column, images), values,
-                  size * column.element);
-    file.sync();
+  each([&](const Column& column, const void* values, size_t) {
+    RowArray array(folder_ / column.name, form_of(column, images));
+    array.write(epochs_, values);
+    array.sync();
   });
   ++epochs_;
   for (const Column& column : kColumns) {
-    DurableFile file(folder_ / column.name, DurableFile::Mode::kExisting);
-    const std::string header = npy_header(column, epochs_, images);
-    file.write_at(0, header.data(), header.size());
-    file.sync();
+    RowArray(folder_ / column.name, form_of(column, images)).count(epochs_);
   }
 }
 
@@ -200,15 +145,17 @@ PredictionHistory read_prediction_log(const fs::path& folder) {
   for (size_t i = 0; i < kColumns.size(); ++i) {
     const fs::path path = folder / kColumns[i].name;
     bytes[i] = read_file(path);
-    const int64_t held = require_epochs(path, std::string_view(bytes[i]).substr(0, kHeaderBytes),
-                                        kColumns[i], images, static_cast<int64_t>(bytes[i].size()));
+    const int64_t held =
+        rows_counted(path, std::string_view(bytes[i]).substr(0, kRowArrayHeader),
+                     static_cast<int64_t>(bytes[i].size()), form_of(kColumns[i], images));
     history.epochs = i == 0 ? held : std::min(history.epochs, held);
   }
   const auto rows = [&](size_t i) {
     // A header that counts what all files hold, and no row beyond.
-    const int64_t size = history.epochs * row_bytes(kColumns[i], images);
-    const std::string array = npy_header(kColumns[i], history.epochs, images) +
-                              bytes[i].substr(kHeaderBytes, static_cast<size_t>(size));
+    const RowForm form = form_of(kColumns[i], images);
+    const auto size = static_cast<size_t>(history.epochs * form.bytes());
+    const std::string array =
+        row_array_header(form, history.epochs) + bytes[i].substr(kRowArrayHeader, size);
     return parse_npy(array, (folder / kColumns[i].name).string());
   };
   history.predicted = rows(0).to_vector<int64_t>();
