@@ -4,9 +4,9 @@
 #include <nlohmann/json.hpp>
 
 #include "cli/command.h"
+#include "cli/network_input.h"
 #include "cli/output.h"
 #include "data/folder.h"
-#include "data/loader.h"
 #include "report/confusion_image.h"
 #include "report/terminal.h"
 #include "training/metrics.h"
@@ -89,16 +89,7 @@ int run(const Arguments& a) {
   const ImageFolder folder = read_evaluation_folder(a.data, card.classes);
   for (const std::string& warning : folder.warnings) say(warning);
 
-  Loader images(folder.samples, {.image_size = card.image_size,
-                                 .fit = parse_fit(card.fit),
-                                 .normalization = {.mean = card.mean, .stddev = card.std},
-                                 .batch_size = a.batch_size,
-                                 .device = device});
-  Progress progress("evaluating", images.images());
-  const Evaluation result = evaluate(
-      *network.model, images, {.progress = [&](int64_t done, int64_t) { progress.update(done); }});
-  progress.finish();
-
+  const Evaluation result = evaluate(network, folder.samples, a.batch_size);
   const ConfusionMatrix confusion(static_cast<int64_t>(card.classes.size()), result.true_classes,
                                   result.predicted);
   const ClassificationMetrics metrics = classification_metrics(confusion);

@@ -6,6 +6,7 @@
 #include <nlohmann/json.hpp>
 
 #include "cli/command.h"
+#include "cli/explain_data.h"
 #include "cli/explain_images.h"
 #include "cli/output.h"
 #include "data/folder.h"
@@ -18,9 +19,10 @@ struct Arguments {
   ModelArguments model;
   DeviceArguments device;
   std::vector<std::string> images, save = {"png"};
-  std::string trust = "curves";
+  std::string data, split = "test", only = "all", trust;
+  int64_t limit = 0;
   ExplainRequest request;
-  bool print_json = false;
+  bool grid = false, print_json = false;
 };
 
 // Explanations inside a folder that is explained would be explained the next time.
@@ -41,21 +43,19 @@ void refuse_to_write_among(const std::vector<std::string>& arguments,
   }
 }
 
-int run(Arguments& a) {
-  const Device device = use_device(a.device);
-  for (const std::string& method : a.request.methods) require_known_method(method);
-  a.request.method.trust = parse_trust(a.trust);
+int explain_pictures(Arguments& a, LoadedModel& network) {
   a.request.png = a.request.npy = a.request.json = false;
   for (const std::string& form : a.save) {
     (form == "png" ? a.request.png : form == "npy" ? a.request.npy : a.request.json) = true;
   }
-  LoadedModel network = load(a.model, device);
   a.request.images = expand_images(a.images);
   refuse_to_write_among(a.images, a.request.out);
 
   Progress progress("explaining", static_cast<int64_t>(a.request.images.size()));
-  const ExplainOutcome outcome =
-      explain_images(network, a.request, [&](int64_t done, int64_t) { progress.update(done); });
+  int64_t pictures = 0;
+  a.request.method.progress = [&](const std::string& note) { progress.update(pictures, note); };
+  const ExplainOutcome outcome = explain_images(
+      network, a.request, [&](int64_t done, int64_t) { progress.update(pictures = done); });
   progress.finish();
 
   const std::vector<std::string>& classes = network.card.classes;
@@ -97,6 +97,83 @@ int run(Arguments& a) {
   return outcome.failures.empty() ? 0 : 1;
 }
 
+int explain_split(const Arguments& a, LoadedModel& network) {
+  refuse_to_write_among({a.data}, a.request.out);
+  const DataOutcome outcome = explain_data(network, {.weights = a.model.path,
+                                                     .data = a.data,
+                                                     .split = a.split,
+                                                     .only = a.only,
+                                                     .limit = a.limit,
+                                                     .methods = a.request.methods,
+                                                     .target = a.request.target,
+                                                     .against = a.request.against,
+                                                     .method = a.request.method,
+                                                     .out = a.request.out,
+                                                     .grid = a.grid});
+  const std::vector<std::string>& classes = network.card.classes;
+  if (a.print_json) {
+    nlohmann::ordered_json cells = nlohmann::ordered_json::array();
+    for (const ConfusionCell& cell : outcome.cells) cells.push_back(as_json(cell, classes));
+    nlohmann::ordered_json all = {{"images", outcome.images},
+                                  {"right", outcome.right},
+                                  {"explained", outcome.explained},
+                                  {"explained_before", outcome.before},
+                                  {"cells", cells}};
+    fmt::print("{}\n", to_text(all, 2));
+    return 0;
+  }
+  fmt::print("{} of {} images are predicted rightly, {}\n", outcome.right, outcome.images,
+             percent(static_cast<double>(outcome.right) / static_cast<double>(outcome.images)));
+  if (outcome.explained == 0) {
+    fmt::print("none of them is {}, so there is nothing to explain\n", a.only);
+    return 0;
+  }
+  Table table({{"true class"}, {"predicted"}, {"explained", Align::kRight}});
+  constexpr size_t kMostRows = 12;
+  for (const ConfusionCell& cell : outcome.cells) {
+    table.add_row(
+        {classes[cell.true_class], classes[cell.predicted], fmt::format("{}", cell.images)});
+    if (&cell - outcome.cells.data() + 1 == kMostRows) break;
+  }
+  fmt::print("\n{}", table.str());
+  if (outcome.cells.size() > kMostRows) {
+    fmt::print("and {} more\n", outcome.cells.size() - kMostRows);
+  }
+  fmt::print("\n{} by {} in {}\n",
+             outcome.explained == 1 ? std::string("the map of one image")
+                                    : fmt::format("the maps of {} images", outcome.explained),
+             fmt::join(a.request.methods, ", "), a.request.out.string());
+  for (const auto& sheet : outcome.sheets) fmt::print("contact sheet: {}\n", sheet.string());
+  return 0;
+}
+
+int run(Arguments& a, const CLI::App& command) {
+  const bool of_data = !a.data.empty();
+  if (of_data != a.images.empty()) {
+    throw UsageError(of_data ? "explain takes pictures or --data, not both"
+                             : "explain needs pictures, or --data and a data set; see --help");
+  }
+  for (const char* option : {"--split", "--only", "--limit", "--grid"}) {
+    if (!of_data && command.count(option) > 0) {
+      throw UsageError(fmt::format("{} needs --data and a data set", option));
+    }
+  }
+  if (of_data && command.count("--save") > 0) {
+    throw UsageError("--save is for pictures; of a data set, maps are always kept as .npy");
+  }
+  std::vector<std::string> methods;
+  for (const std::string& method : a.request.methods) {
+    require_known_method(method);
+    if (std::ranges::count(methods, method) == 0) methods.push_back(method);
+  }
+  a.request.methods = methods;
+  a.request.method.trust =
+      a.trust.empty() ? (of_data ? Trust::kNone : Trust::kCurves) : parse_trust(a.trust);
+  const Device device = use_device(a.device);
+  LoadedModel network = load(a.model, device);
+  return of_data ? explain_split(a, network) : explain_pictures(a, network);
+}
+
 }  // namespace
 
 void add_explain(CLI::App& app, Action& action) {
@@ -105,11 +182,12 @@ void add_explain(CLI::App& app, Action& action) {
   command->footer(
       "Example:\n"
       "  glassnet explain run photo.jpg holiday/ --method gradcam,saliency,lime --out maps\n"
-      "  glassnet explain run photo.jpg --class glacier --save png,npy,json --out maps");
+      "  glassnet explain run photo.jpg --class glacier --save png,npy,json --out maps\n"
+      "  glassnet explain run --data photos --only wrong --method gradcam,lime --grid --out maps");
   auto arguments = std::make_shared<Arguments>();
   Arguments& a = *arguments;
   add_model_arguments(*command, a.model);
-  command->add_option("IMAGE", a.images, "pictures, or folders of them")->required();
+  command->add_option("IMAGE", a.images, "pictures, or folders of them");
   command
       ->add_option("--method", a.request.methods,
                    fmt::format("any of {}", fmt::join(known_methods(), ", ")))
@@ -128,11 +206,11 @@ void add_explain(CLI::App& app, Action& action) {
   MethodOptions& m = a.request.method;
   command->add_option("--layer", m.layer,
                       "the layer that class activation maps look at (default: the last stage)");
-  command
-      ->add_option("--trust", a.trust,
-                   "what is measured of each map: none; curves: deletion and insertion, beside "
-                   "random maps; all: also infidelity and max-sensitivity")
-      ->capture_default_str();
+  command->add_option(
+      "--trust", a.trust,
+      "what is measured of each map: none (the default with --data); curves: deletion "
+      "and insertion, beside random maps (the default of pictures); all: also "
+      "infidelity and max-sensitivity");
   command->add_option("--opacity", m.opacity, "of maps on pictures")
       ->check(CLI::Range(0.0, 1.0))
       ->capture_default_str();
@@ -140,6 +218,28 @@ void add_explain(CLI::App& app, Action& action) {
       ->add_option("--seed", m.seed,
                    "of LIME's samples, SmoothGrad's and VarGrad's noise, and random maps")
       ->capture_default_str();
+  const std::string data = "A data set";
+  command
+      ->add_option("--data", a.data,
+                   "explain the images of a data set, or of a folder a class, instead of pictures; "
+                   "a killed run goes on when it is called again")
+      ->group(data);
+  command->add_option("--split", a.split, "of the data set: test, train")
+      ->check(CLI::IsMember({"test", "train"}))
+      ->capture_default_str()
+      ->group(data);
+  command->add_option("--only", a.only, "of the images: all, or those predicted right or wrong")
+      ->check(CLI::IsMember({"all", "right", "wrong"}))
+      ->capture_default_str()
+      ->group(data);
+  command->add_option("--limit", a.limit, "at most so many, evenly spread over the data")
+      ->check(CLI::Range(int64_t{1}, int64_t{1} << 40))
+      ->group(data);
+  command
+      ->add_flag("--grid", a.grid,
+                 "contact sheets: the most certain wrong and right predictions, and the classes "
+                 "that are confused most")
+      ->group(data);
   const std::string lime = "LIME";
   command
       ->add_option("--superpixels", m.superpixels,
@@ -167,7 +267,8 @@ void add_explain(CLI::App& app, Action& action) {
       ->capture_default_str();
   command->add_flag("--json", a.print_json, "print what was explained as JSON");
   add_device_arguments(*command, a.device);
-  command->callback([=, &action] { action = [arguments] { return run(*arguments); }; });
+  command->callback(
+      [=, &action] { action = [arguments, command] { return run(*arguments, *command); }; });
 }
 
 }  // namespace glassnet::cli

@@ -11,6 +11,7 @@
 #include "cli/command.h"
 #include "cli/network_input.h"
 #include "cli/output.h"
+#include "cli/question.h"
 #include "data/image.h"
 #include "models/resnet.h"
 #include "report/sheet.h"
@@ -92,12 +93,7 @@ ExplainOutcome explain_images(LoadedModel& network, const ExplainRequest& reques
                               const std::function<void(int64_t done, int64_t total)>& progress) {
   for (const std::string& method : request.methods) require_known_method(method);
   const std::vector<std::string>& classes = network.card.classes;
-  const bool predicted_class = request.target == "predicted";
-  const int64_t asked = predicted_class ? -1 : class_index(request.target, classes);
-  std::optional<int64_t> against;
-  if (request.against != "auto" && request.against != "none") {
-    against = class_index(request.against, classes);
-  }
+  const Question question(request.target, request.against, classes);
   // What makes no sense is said before any work is done.
   MethodOptions options = request.method;
   if (options.layer.empty()) options.layer = last_stage(*network.model);
@@ -140,12 +136,11 @@ ExplainOutcome explain_images(LoadedModel& network, const ExplainRequest& reques
     image.probabilities = probabilities(*network.model, input).to_vector<float>();
     image.predicted = std::max_element(image.probabilities.begin(), image.probabilities.end()) -
                       image.probabilities.begin();
-    image.target = predicted_class ? image.predicted : asked;
-    image.against = against;
-    const bool wrong = image.true_class >= 0 && image.predicted != image.true_class;
-    if (request.against == "auto" && predicted_class && wrong) image.against = image.true_class;
-    PictureFacts facts{
-        .picture = picture, .input = input, .target = Target(image.target, image.against)};
+    PictureFacts facts{.picture = picture,
+                       .input = input,
+                       .target = question.about(image.predicted, image.true_class)};
+    image.target = facts.target.of;
+    image.against = facts.target.against;
 
     SheetRow row{
         .input = picture, .headline = verdict(image, classes), .caption = path.filename().string()};

@@ -16,11 +16,8 @@ namespace glassnet::cli {
 struct ExplainRequest {
   std::vector<std::filesystem::path> images;
   std::vector<std::string> methods = {"gradcam", "saliency"};
-  std::string target = "predicted";  // or a class's name or index
-  // The class whose score is taken off: a name or index, "none", or "auto": where the predicted
-  // class is explained and is not the true one, the true one.
-  std::string against = "auto";
-  MethodOptions method;  // an empty layer: the last stage
+  std::string target = "predicted", against = "auto";  // as Question knows them
+  MethodOptions method;                                // an empty layer: the last stage
   std::filesystem::path out;
   bool png = true, npy = false, json = false;
   std::string title;  // of the sheet

@@ -149,6 +149,15 @@ bool is_resolved(double weight, double standard_error) {
 ExplainOptions explain_options(const PictureFacts& facts, const MethodOptions& options) {
   ExplainOptions result{.target = facts.target, .layer = options.layer};
   result.noise.seed = options.seed;
+  if (options.progress) {
+    const auto tell = [&options](const char* what) {
+      return [&options, what](int64_t done, int64_t total) {
+        options.progress(fmt::format("{} of {} {}", done, total, what));
+      };
+    };
+    result.cam.progress = tell("channels");
+    result.occlusion.progress = tell("windows");
+  }
   return result;
 }
 
@@ -175,6 +184,10 @@ Trust parse_trust(const std::string& name) {
   if (name == "curves") return Trust::kCurves;
   if (name == "all") return Trust::kAll;
   throw UsageError(fmt::format("--trust {} is none of: none, curves, all", name));
+}
+
+std::string name_of(Trust trust) {
+  return trust == Trust::kNone ? "none" : trust == Trust::kCurves ? "curves" : "all";
 }
 
 LimeOptions lime_options(const MethodOptions& options, const ModelCard& card) {
@@ -219,10 +232,15 @@ MethodResult explain_by(const std::string& method, LoadedModel& network, Picture
   MethodResult result;
   if (method == kLime) {
     Superpixels superpixels = superpixels_of(facts.picture, options, network.model->device());
-    LimeResult of =
-        lime(*network.model,
-             {.picture = facts.picture, .superpixels = superpixels, .classes = {facts.target.of}},
-             lime_options(options, network.card));
+    LimeOptions how = lime_options(options, network.card);
+    if (options.progress) {
+      how.progress = [&](int64_t, int64_t samples) {
+        options.progress(fmt::format("LIME's sample {}", samples));
+      };
+    }
+    LimeResult of = lime(
+        *network.model,
+        {.picture = facts.picture, .superpixels = superpixels, .classes = {facts.target.of}}, how);
     result = of_lime(std::move(of), std::move(superpixels));
   } else {
     Explanation explanation =

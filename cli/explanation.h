@@ -28,6 +28,7 @@ enum class Trust {
   kAll,     // and infidelity, and but for LIME max-sensitivity
 };
 Trust parse_trust(const std::string& name);  // "none", "curves", "all"; throws UsageError
+std::string name_of(Trust trust);
 
 struct MethodOptions {
   std::string layer;                       // for methods that look at one
@@ -37,6 +38,8 @@ struct MethodOptions {
   uint32_t seed = 0;
   float opacity = 0.5F;  // of a map on its picture
   Trust trust = Trust::kCurves;
+  // Told, now and then, how far a method has come that takes long: "LIME 512 of 1000 samples".
+  std::function<void(const std::string& note)> progress;
 };
 // Throws UsageError for what makes no sense.
 LimeOptions lime_options(const MethodOptions& options, const ModelCard& card);

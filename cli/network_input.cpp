@@ -2,6 +2,8 @@
 
 #include "autograd/variable.h"
 #include "data/input.h"
+#include "data/loader.h"
+#include "report/terminal.h"
 #include "tensor/math.h"
 
 namespace glassnet::cli {
@@ -21,6 +23,20 @@ Tensor logits(Module& model, const Tensor& inputs) {
 
 Tensor probabilities(Module& model, const Tensor& inputs) {
   return softmax(logits(model, inputs));
+}
+
+Evaluation evaluate(LoadedModel& network, const std::vector<Sample>& samples, int64_t batch_size) {
+  const ModelCard& card = network.card;
+  Loader images(samples, {.image_size = card.image_size,
+                          .fit = parse_fit(card.fit),
+                          .normalization = {.mean = card.mean, .stddev = card.std},
+                          .batch_size = batch_size,
+                          .device = network.model->device()});
+  Progress progress("evaluating", images.images());
+  Evaluation evaluation = evaluate(
+      *network.model, images, {.progress = [&](int64_t done, int64_t) { progress.update(done); }});
+  progress.finish();
+  return evaluation;
 }
 
 }  // namespace glassnet::cli

@@ -1,10 +1,12 @@
-// From a picture on disk to what a network takes and what it says.
+// From pictures on disk to what a network takes and what it says.
 #pragma once
 
 #include <filesystem>
 
+#include "data/folder.h"
 #include "data/image.h"
 #include "models/weights.h"
+#include "training/evaluator.h"
 
 namespace glassnet::cli {
 
@@ -15,5 +17,9 @@ Tensor network_input(const Image& picture, const ModelCard& card);
 // inputs (N, S, S, 3), on any device -> (N, classes) on the model's, without recording.
 Tensor logits(Module& model, const Tensor& inputs);
 Tensor probabilities(Module& model, const Tensor& inputs);
+
+// Of pictures whose classes are known, while a bar shows how far it is.
+Evaluation evaluate(LoadedModel& network, const std::vector<Sample>& samples,
+                    int64_t batch_size = 64);
 
 }  // namespace glassnet::cli

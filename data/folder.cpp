@@ -195,10 +195,19 @@ DataSet read_data_set(const fs::path& root) {
   return result;
 }
 
-ImageFolder read_evaluation_folder(const fs::path& folder,
-                                   const std::vector<std::string>& classes) {
+ImageFolder read_evaluation_folder(const fs::path& folder, const std::vector<std::string>& classes,
+                                   const std::string& split) {
   require_folder(folder);
-  return read_image_folder(find_split(folder, kTestNames).value_or(folder), classes);
+  if (split == "test") {
+    return read_image_folder(find_split(folder, kTestNames).value_or(folder), classes);
+  }
+  if (split != "train") {
+    throw UsageError(fmt::format("the split {} is none of: test, train", split));
+  }
+  const auto train = find_split(folder, kTrainNames);
+  require(train.has_value(),
+          [&] { return fmt::format("{}: has no folder train (or seg_train)", folder.string()); });
+  return read_image_folder(*train, classes);
 }
 
 std::pair<std::vector<Sample>, std::vector<Sample>> hold_back(const std::vector<Sample>& samples,

@@ -49,10 +49,12 @@ struct DataSet {
 // folders above throw, for fewer than two classes, and for a missing split.
 DataSet read_data_set(const std::filesystem::path& root);
 
-// The pictures to evaluate a network of `classes` on: the test split when `folder` is a data set,
-// else `folder` itself as a folder a class.
+// The pictures to evaluate a network of `classes` on: a split when `folder` is a data set ("test"
+// by whatever name, or "train"), else `folder` itself as a folder a class. Throws Error for a
+// training split that is not there, and UsageError for another name.
 ImageFolder read_evaluation_folder(const std::filesystem::path& folder,
-                                   const std::vector<std::string>& classes);
+                                   const std::vector<std::string>& classes,
+                                   const std::string& split = "test");
 
 // Splits samples in two, class by class: the second part gets the nearest number to `share` (0 … 1)
 // of each class's, chosen by the seed, but never its last one. Both parts keep the order.

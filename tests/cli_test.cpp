@@ -240,6 +240,150 @@ TEST_F(CommandLine, ContrastsAWrongAnswerWithTheTrueOne) {
   EXPECT_TRUE(against("--class sea").is_null());
 }
 
+std::vector<nlohmann::json> lines_in(const fs::path& path) {
+  std::vector<nlohmann::json> lines;
+  std::ifstream file(path);
+  for (std::string line; std::getline(file, line);) lines.push_back(nlohmann::json::parse(line));
+  return lines;
+}
+
+TEST_F(CommandLine, ExplainsADataSetIntoArrays) {
+  const Outcome outcome =
+      run("explain {0}/run --data {0}/scenes --method gradcam,lime --superpixels grid:2 "
+          "--samples exact --out {0}/split --json");
+  ASSERT_EQ(outcome.code, 0) << outcome.err;
+  const auto said = nlohmann::json::parse(outcome.out);
+  EXPECT_EQ(said["explained"], 12);
+
+  const auto index = lines_in(path("split/index.jsonl"));
+  ASSERT_EQ(index.size(), 12u);
+  EXPECT_EQ(index[0]["image"], "buildings/00001.jpg");
+  EXPECT_EQ(index[11]["true_class"], "street");
+  const Tensor maps = load_npy(path("split/gradcam.npy"));
+  const Tensor labels = load_npy(path("split/lime.labels.npy"));
+  const Tensor weights = load_npy(path("split/lime.npy"));
+  ASSERT_EQ(maps.shape(), (Shape{12, 32, 32}));
+  ASSERT_EQ(labels.shape(), (Shape{12, 32, 32}));
+  ASSERT_EQ(weights.shape(), (Shape{12, 32, 32}));
+
+  // A row is what the picture by itself gets.
+  const int64_t row = 8;
+  ASSERT_EQ(index[row]["image"], "sea/00001.jpg");
+  ASSERT_EQ(
+      run("explain {0}/run {0}/scenes/test/sea/00001.jpg --method gradcam,lime "
+          "--superpixels grid:2 --samples exact --trust none --save npy,json --out {0}/single")
+          .code,
+      0);
+  EXPECT_EQ(maps.slice(row, row + 1).to_vector<float>(),
+            load_npy(path("single/00001.gradcam.npy")).to_vector<float>());
+  const auto record = nlohmann::json::parse(contents(path("single/00001.lime.json")));
+  const auto alone = load_npy(path("single/00001.lime.npy")).to_vector<float>();
+  const auto among = weights.slice(row, row + 1).to_vector<float>();
+  for (size_t i = 0; i < alone.size(); ++i) ASSERT_NEAR(alone[i], among[i], 1e-5);
+  EXPECT_EQ(index[row]["predicted"], record["predicted"]);
+  EXPECT_EQ(index[row]["methods"]["lime"]["weights"].size(), 4u);
+
+  // The mean over each confusion cell, in which every map's largest value is 1.
+  const auto cells = nlohmann::json::parse(contents(path("split/cells.json")));
+  const Tensor means = load_npy(path("split/gradcam.cells.npy"));
+  ASSERT_EQ(means.shape(), (Shape{static_cast<int64_t>(cells.size()), 32, 32}));
+  EXPECT_EQ(said["cells"], cells);
+  for (size_t c = 0; c < cells.size(); ++c) {
+    std::vector<double> mean(32 * 32, 0.0);
+    int64_t images = 0;
+    for (size_t i = 0; i < index.size(); ++i) {
+      if (index[i]["true_class"] != cells[c]["true_class"] ||
+          index[i]["predicted"] != cells[c]["predicted"]) {
+        continue;
+      }
+      ++images;
+      const auto at = static_cast<int64_t>(i);
+      const auto map = maps.slice(at, at + 1).to_vector<float>();
+      const float largest = *std::max_element(map.begin(), map.end());
+      for (size_t j = 0; j < mean.size(); ++j) mean[j] += largest > 0 ? map[j] / largest : 0;
+    }
+    EXPECT_EQ(cells[c]["images"], images);
+    const auto at = static_cast<int64_t>(c);
+    const auto written = means.slice(at, at + 1).to_vector<float>();
+    for (size_t j = 0; j < mean.size(); ++j) {
+      ASSERT_NEAR(written[j], mean[j] / static_cast<double>(images), 1e-6);
+    }
+  }
+}
+
+TEST_F(CommandLine, GoesOnWithADataSetAfterAKill) {
+  const std::string ask =
+      "explain {0}/run --data {0}/scenes --method saliency,lime --superpixels grid:2 --samples 20 "
+      "--seed 3 --out {0}/";
+  ASSERT_EQ(run(ask + "whole").code, 0);
+  // Killed while the sixth line was written, when one array had counted more rows than the other.
+  ASSERT_EQ(run(ask + "killed").code, 0);
+  const std::string index = contents(path("killed/index.jsonl"));
+  size_t end = 0;
+  for (int line = 0; line < 5; ++line) end = index.find('\n', end) + 1;
+  fs::resize_file(path("killed/index.jsonl"), end + 20);
+  fs::remove(path("killed/cells.json"));
+  for (const char* name : {"lime.npy", "saliency.npy"}) {
+    std::string array = contents(path("killed") / name);
+    array.replace(array.find("(12, "), 5, name[0] == 'l' ? "(7, " : "(6, ");
+    array.insert(array.find('\n'), " ");
+    std::ofstream(path("killed") / name, std::ios::binary) << array;
+  }
+  const Outcome outcome = run(ask + "killed");
+  ASSERT_EQ(outcome.code, 0) << outcome.err;
+  EXPECT_THAT(outcome.err, HasSubstr("5 of 12 images are explained already"));
+  const auto equals_whole = [&](const char* name) {
+    return contents(path("killed") / name) == contents(path("whole") / name);
+  };
+  for (const char* name : {"explanations.json", "saliency.npy", "saliency.cells.npy", "cells.json",
+                           "lime.labels.npy"}) {
+    EXPECT_TRUE(equals_whole(name)) << name;
+  }
+  const auto lines = lines_in(path("killed/index.jsonl"));
+  ASSERT_EQ(lines.size(), 12u);
+  EXPECT_EQ(lines[5]["image"], lines_in(path("whole/index.jsonl"))[5]["image"]);
+  // Other batches of LIME's samples, which may round otherwise.
+  const auto lime = load_npy(path("killed/lime.npy")).to_vector<float>();
+  const auto expected = load_npy(path("whole/lime.npy")).to_vector<float>();
+  ASSERT_EQ(lime.size(), expected.size());
+  for (size_t i = 0; i < lime.size(); ++i) ASSERT_NEAR(lime[i], expected[i], 1e-5);
+
+  // Complete: nothing is left to do, and nothing changes.
+  const std::string before = contents(path("killed/index.jsonl"));
+  EXPECT_THAT(run(ask + "killed").err, HasSubstr("12 of 12 images are explained already"));
+  refuses(ask + "killed --hide 0,0,0", 2, "their hide is \"mean\", now it is \"0,0,0\"");
+  refuses(ask + "killed --only right", 2, "something else");
+  EXPECT_TRUE(contents(path("killed/index.jsonl")) == before);
+  EXPECT_TRUE(equals_whole("saliency.npy"));
+}
+
+TEST_F(CommandLine, ExplainsOnlyWhatIsAskedForOfADataSet) {
+  const auto explained = [&](const std::string& options, const std::string& out) {
+    const Outcome outcome = run("explain {0}/run --data {0}/scenes --method saliency --json " +
+                                options + " --out {0}/" + out);
+    EXPECT_EQ(outcome.code, 0) << outcome.err;
+    return nlohmann::json::parse(outcome.out);
+  };
+  const auto wrong = explained("--only wrong", "wrong_ones");
+  const auto right = explained("--only right", "right_ones");
+  EXPECT_EQ(wrong["explained"].get<int>() + right["explained"].get<int>(), 12);
+  EXPECT_EQ(right["explained"], right["right"]);
+  for (const auto& cell : wrong["cells"]) EXPECT_NE(cell["true_class"], cell["predicted"]);
+  for (const auto& cell : right["cells"]) EXPECT_EQ(cell["true_class"], cell["predicted"]);
+  EXPECT_EQ(explained("--limit 3 --trust curves", "three")["explained"], 3);
+  const auto three = lines_in(path("three/index.jsonl"));
+  EXPECT_TRUE(three[0]["methods"]["saliency"]["trust"].contains("deletion"));
+  EXPECT_EQ(three[1]["true_class"], "glacier");  // spread over the classes
+  EXPECT_EQ(explained("--split train --limit 6", "six")["images"], 36);
+
+  refuses("explain {0}/run --out {0}/no", 2, "--data");
+  refuses("explain {0}/run {0}/broken.jpg --data {0}/scenes --out {0}/no", 2, "not both");
+  refuses("explain {0}/run {0}/scenes/test --only wrong --out {0}/no", 2, "--only needs --data");
+  refuses("explain {0}/run --data {0}/scenes --save npy --out {0}/no", 2, "--save");
+  refuses("explain {0}/run --data {0}/scenes --out {0}/scenes/maps", 2, "outside");
+  refuses("explain {0}/run --data {0}/scenes/test/sea --out {0}/no", 1, "sea");
+}
+
 TEST_F(CommandLine, RefusesExplanationsThatMakeNoSense) {
   const std::string begin = "explain {0}/run {0}/scenes/test/sea/00001.jpg --out {0}/no ";
   refuses(begin + "--method lime --samples many", 2, "--samples many");

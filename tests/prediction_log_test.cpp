@@ -219,11 +219,11 @@ TEST(RunFolder, AppendsReadsAndCutsMetrics) {
 TEST(RunFolder, IsLockedForOthers) {
   const TempFolder folder;
   {
-    const RunLock lock(folder.path());
-    EXPECT_NE(error_of([&] { const RunLock other(folder.path()); }).find("another process"),
+    const FolderLock lock(folder.path());
+    EXPECT_NE(error_of([&] { const FolderLock other(folder.path()); }).find("another process"),
               std::string::npos);
   }
-  EXPECT_NO_THROW({ const RunLock again(folder.path()); });
+  EXPECT_NO_THROW({ const FolderLock again(folder.path()); });
 }
 
 TEST(RunFolder, ClearsWhatAKilledProcessLeft) {

@@ -72,18 +72,18 @@ EpochMetrics parse_epoch_metrics(const std::string& line) {
   }
 }
 
-RunLock::RunLock(const fs::path& folder) {
+FolderLock::FolderLock(const fs::path& folder) {
   descriptor_ = ::open(folder.c_str(), O_RDONLY | O_DIRECTORY | O_CLOEXEC);
   // Some network file systems know no locks; there the user takes care.
   if (descriptor_ < 0 || ::flock(descriptor_, LOCK_EX | LOCK_NB) == 0 || errno != EWOULDBLOCK) {
     return;
   }
   ::close(descriptor_);
-  throw Error(fmt::format("{}: another process is training this run; wait for its end or stop it",
+  throw Error(fmt::format("{}: another process is writing here; wait for its end or stop it",
                           folder.string()));
 }
 
-RunLock::~RunLock() {
+FolderLock::~FolderLock() {
   if (descriptor_ >= 0) ::close(descriptor_);
 }
 

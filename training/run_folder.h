@@ -35,14 +35,14 @@ std::string to_json(const EpochMetrics& metrics);
 // Throws Error for what is not such a line.
 EpochMetrics parse_epoch_metrics(const std::string& line);
 
-// While one lives, no other process of this program trains in the folder. A kill lets go of it.
-class [[nodiscard]] RunLock {
+// While one lives, no other process of this program writes in the folder. A kill lets go of it.
+class [[nodiscard]] FolderLock {
  public:
   // Throws Error when another process holds it.
-  explicit RunLock(const std::filesystem::path& folder);
-  ~RunLock();
-  RunLock(const RunLock&) = delete;
-  RunLock& operator=(const RunLock&) = delete;
+  explicit FolderLock(const std::filesystem::path& folder);
+  ~FolderLock();
+  FolderLock(const FolderLock&) = delete;
+  FolderLock& operator=(const FolderLock&) = delete;
 
  private:
   int descriptor_ = -1;

@@ -14,6 +14,7 @@
 #include "kernels/flush_denormals.h"
 #include "kernels/policy.h"
 #include "models/weights.h"
+#include "tensor/hash.h"
 #include "tensor/math.h"
 #include "training/checkpoint.h"
 #include "training/evaluator.h"
@@ -51,17 +52,14 @@ struct Samples {
   std::vector<Sample> train, validation, test;
 };
 
-// The FNV-1a hash of every image's name and class, to notice another data set at a resume.
+// Of every image's name and class, to notice another data set at a resume.
 uint64_t hash_of(const DataSet& data) {
-  uint64_t hash = 0xcbf29ce484222325;
-  const auto mix = [&](std::string_view text) {
-    for (const char letter : text) hash = (hash ^ static_cast<uint8_t>(letter)) * 0x100000001b3;
-  };
+  Fnv1a hash;
   for (const auto* split : {&data.train, &data.test}) {
-    for (const Sample& sample : *split) mix(fmt::format("{}\t{}\n", sample.id, sample.label));
-    mix("\n");
+    for (const Sample& sample : *split) hash.add(fmt::format("{}\t{}\n", sample.id, sample.label));
+    hash.add("\n");
   }
-  return hash;
+  return hash.value();
 }
 
 Samples split_samples(const DataSet& data, const TrainOptions& options) {
@@ -574,7 +572,7 @@ class Run {
   Compute compute_;
   ComputeThreads compute_threads_;
   kernels::FlushDenormals flush_denormals_;  // made after the threads that it is for
-  std::optional<RunLock> lock_;
+  std::optional<FolderLock> lock_;
   std::string image_size_reason_, rates_;
 
   DataSet data_;

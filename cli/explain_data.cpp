@@ -1,0 +1,307 @@
+#include "cli/explain_data.h"
+
+#include <algorithm>
+#include <map>
+#include <optional>
+#include <utility>
+
+#include <fmt/format.h>
+#include <nlohmann/json.hpp>
+
+#include "cli/explanation_folder.h"
+#include "cli/network_input.h"
+#include "cli/output.h"
+#include "cli/question.h"
+#include "data/folder.h"
+#include "models/resnet.h"
+#include "report/terminal.h"
+#include "tensor/file.h"
+#include "tensor/hash.h"
+#include "tensor/math.h"
+#include "tensor/npy.h"
+#include "training/evaluator.h"
+
+namespace glassnet::cli {
+namespace {
+
+using Json = nlohmann::ordered_json;
+
+// An image to be explained, and what the network says of it.
+struct Item {
+  Sample sample;
+  int64_t predicted = -1;
+  float probability = 0, true_probability = 0;
+};
+
+std::vector<Item> chosen(const ImageFolder& folder, const Evaluation& evaluation,
+                         const DataRequest& request) {
+  std::vector<Item> items;
+  for (size_t i = 0; i < folder.samples.size(); ++i) {
+    const Sample& sample = folder.samples[i];
+    const bool right = evaluation.predicted[i] == sample.label;
+    if (request.only == (right ? "wrong" : "right")) continue;
+    items.push_back({sample, evaluation.predicted[i], evaluation.probability[i],
+                     evaluation.true_probability[i]});
+  }
+  const auto count = static_cast<int64_t>(items.size());
+  if (request.limit == 0 || request.limit >= count) return items;
+  std::vector<Item> some;
+  for (int64_t i = 0; i < request.limit; ++i) {
+    some.push_back(std::move(items[static_cast<size_t>(i * count / request.limit)]));
+  }
+  return some;
+}
+
+std::string hash_of_file(const std::filesystem::path& path) {
+  Fnv1a hash;
+  hash.add(map_file(path).bytes);
+  return fmt::format("{:016x}", hash.value());
+}
+
+std::string hash_of(const std::vector<Sample>& samples) {
+  Fnv1a hash;
+  for (const Sample& sample : samples) hash.add(fmt::format("{}\t{}\n", sample.id, sample.label));
+  return fmt::format("{:016x}", hash.value());
+}
+
+Json as_json(const DataRequest& request, const MethodOptions& options, const ModelCard& card,
+             const std::vector<Sample>& samples) {
+  return {{"weights_hash", hash_of_file(weight_file(request.weights))},
+          {"model", card.model},
+          {"classes", card.classes},
+          {"image_size", card.image_size},
+          {"fit", card.fit},
+          {"split", request.split},
+          {"image_list", hash_of(samples)},
+          {"only", request.only},
+          {"limit", request.limit},
+          {"methods", request.methods},
+          {"class", request.target},
+          {"against", request.against},
+          {"layer", options.layer},
+          {"trust", name_of(options.trust)},
+          {"seed", options.seed},
+          {"superpixels", options.superpixels},
+          {"samples", options.samples},
+          {"hide", options.hide}};
+}
+
+// What decides between images, the network's predictions, may be a rounding away on another device.
+void require_same_images(const ExplanationFolder& folder, const std::vector<Item>& items) {
+  const std::vector<Json> lines = folder.index();
+  bool same = lines.size() <= items.size();
+  for (size_t i = 0; same && i < lines.size(); ++i) {
+    same = to_text(lines[i].at("image")) == to_text(Json(items[i].sample.id));
+  }
+  require(same, [&] {
+    return fmt::format(
+        "{} holds explanations of other images than those that are chosen now; choose another "
+        "--out "
+        "or remove the folder",
+        folder.path().string());
+  });
+}
+
+// Explains the items one after the other. LIME's samples of several images share batches, so an
+// image may wait for its LIME while others are begun; they are written in their order all the same.
+class Explaining {
+ public:
+  Explaining(LoadedModel& network, const DataRequest& request, const MethodOptions& options,
+             const std::vector<Item>& items, ExplanationFolder& folder, Progress& progress)
+      : network_(network),
+        request_(request),
+        options_(options),
+        question_(request.target, request.against, network.card.classes),
+        items_(items),
+        folder_(folder),
+        progress_(progress),
+        rows_before_(folder.rows()),
+        next_(rows_before_) {}
+
+  void run() {
+    if (std::ranges::count(request_.methods, "lime") == 0) {
+      while (begin()) write_finished();
+    } else {
+      lime_stream(
+          *network_.model, [&] { return next_lime(); },
+          [&](int64_t job, LimeResult result) {
+            receive(rows_before_ + job, std::move(result));
+            write_finished();
+          },
+          lime_options(options_, network_.card));
+    }
+    folder_.flush();
+  }
+
+ private:
+  struct Begun {
+    PictureFacts facts;
+    std::map<std::string, MethodResult> results;  // by method
+    Superpixels superpixels;                      // of a LIME that is awaited
+  };
+
+  // Explains the next item by every method but LIME; false when there is none left.
+  bool begin() {
+    if (next_ == static_cast<int64_t>(items_.size())) return false;
+    const Item& item = items_[static_cast<size_t>(next_)];
+    const Image picture = prepare_picture(item.sample.path, network_.card);
+    Begun begun{
+        .facts = {.picture = picture,
+                  .input = network_input(picture, network_.card).to(network_.model->device()),
+                  .target = question_.about(item.predicted, item.sample.label)}};
+    for (const std::string& method : request_.methods) {
+      if (method == "lime") continue;
+      begun.results[method] = explain_by(method, network_, begun.facts, options_);
+    }
+    begun_.emplace(next_++, std::move(begun));
+    return true;
+  }
+
+  std::optional<LimeJob> next_lime() {
+    if (!begin()) return {};
+    Begun& begun = begun_.at(next_ - 1);
+    begun.superpixels = superpixels_of(begun.facts.picture, options_, network_.model->device());
+    return LimeJob{.picture = begun.facts.picture,
+                   .superpixels = begun.superpixels,
+                   .classes = {begun.facts.target.of}};
+  }
+
+  void receive(int64_t row, LimeResult lime) {
+    Begun& begun = begun_.at(row);
+    MethodResult result = of_lime(std::move(lime), std::move(begun.superpixels));
+    measure_trust(result, network_, begun.facts, options_);
+    begun.results["lime"] = std::move(result);
+  }
+
+  void write_finished() {
+    for (auto first = begun_.begin();
+         first != begun_.end() && first->second.results.size() == request_.methods.size();
+         first = begun_.erase(first)) {
+      write(items_[static_cast<size_t>(first->first)], first->second);
+      progress_.update(folder_.rows() - rows_before_);
+    }
+  }
+
+  void write(const Item& item, const Begun& begun) {
+    const std::vector<std::string>& classes = network_.card.classes;
+    const Target& target = begun.facts.target;
+    Json line = {{"image", item.sample.id},
+                 {"true_class", classes[item.sample.label]},
+                 {"predicted", classes[item.predicted]},
+                 {"probability", item.probability},
+                 {"true_probability", item.true_probability},
+                 {"class", classes[target.of]},
+                 {"against", target.against ? Json(classes[*target.against]) : Json()}};
+    std::vector<Tensor> maps;
+    Tensor labels;
+    for (const std::string& method : request_.methods) {
+      const MethodResult& result = begun.results.at(method);
+      line["methods"][method] = json_of(result);
+      maps.push_back(result.map);
+      if (result.superpixels) labels = result.superpixels->labels;
+    }
+    folder_.append(line, maps, labels);
+  }
+
+  LoadedModel& network_;
+  const DataRequest& request_;
+  const MethodOptions& options_;
+  Question question_;
+  const std::vector<Item>& items_;
+  ExplanationFolder& folder_;
+  Progress& progress_;
+  int64_t rows_before_;             // that an earlier process wrote
+  int64_t next_;                    // item to begin
+  std::map<int64_t, Begun> begun_;  // not yet written, by item
+};
+
+// The wrong ones first, of each the most frequent.
+std::vector<ConfusionCell> cells_of(const std::vector<Item>& items) {
+  std::map<std::pair<int64_t, int64_t>, int64_t> counts;
+  for (const Item& item : items) ++counts[{item.sample.label, item.predicted}];
+  std::vector<ConfusionCell> cells;
+  for (const auto& [cell, images] : counts) cells.push_back({cell.first, cell.second, images});
+  std::ranges::stable_sort(cells, [](const ConfusionCell& a, const ConfusionCell& b) {
+    const bool a_right = a.true_class == a.predicted, b_right = b.true_class == b.predicted;
+    return a_right != b_right ? b_right : a.images > b.images;
+  });
+  return cells;
+}
+
+// Every image's map counts as much as another's: its largest magnitude is 1 in the mean.
+void write_cells(ExplanationFolder& folder, const std::vector<ConfusionCell>& cells,
+                 const std::vector<Item>& items, const DataRequest& request,
+                 const ModelCard& card) {
+  Json list = Json::array();
+  for (const ConfusionCell& cell : cells) list.push_back(as_json(cell, card.classes));
+  const int64_t side = card.image_size;
+  for (const std::string& method : request.methods) {
+    std::vector<float> means;
+    for (const ConfusionCell& cell : cells) {
+      std::vector<double> sum(static_cast<size_t>(side * side), 0.0);
+      for (size_t row = 0; row < items.size(); ++row) {
+        if (items[row].sample.label != cell.true_class) continue;
+        if (items[row].predicted != cell.predicted) continue;
+        const Tensor map = folder.map(method, static_cast<int64_t>(row));
+        const std::vector<float> values = map.to_vector<float>();
+        float largest = 0;
+        for (const float value : values) largest = std::max(largest, std::abs(value));
+        const double share = largest > 0 ? 1.0 / (largest * static_cast<double>(cell.images)) : 0;
+        for (size_t i = 0; i < sum.size(); ++i) sum[i] += share * values[i];
+      }
+      means.insert(means.end(), sum.begin(), sum.end());
+    }
+    save_npy(folder.path() / (method + ".cells.npy"),
+             Tensor::from(means, {static_cast<int64_t>(cells.size()), side, side}));
+  }
+  write_file_atomically(folder.path() / "cells.json", to_text(list, 1) + "\n");
+}
+
+}  // namespace
+
+Json as_json(const ConfusionCell& cell, const std::vector<std::string>& classes) {
+  return {{"true_class", classes[cell.true_class]},
+          {"predicted", classes[cell.predicted]},
+          {"images", cell.images}};
+}
+
+DataOutcome explain_data(LoadedModel& network, const DataRequest& request) {
+  const ModelCard& card = network.card;
+  for (const std::string& method : request.methods) require_known_method(method);
+  MethodOptions options = request.method;
+  if (options.layer.empty()) options.layer = last_stage(*network.model);
+  network.model->find(options.layer);
+  lime_options(options, card);
+  const Question question(request.target, request.against, card.classes);
+
+  const ImageFolder folder = read_evaluation_folder(request.data, card.classes, request.split);
+  for (const std::string& warning : folder.warnings) say(warning);
+  const Json about = {
+      {"weights", std::filesystem::weakly_canonical(weight_file(request.weights)).string()},
+      {"data", std::filesystem::weakly_canonical(request.data).string()}};
+  ExplanationFolder out(request.out, as_json(request, options, card, folder.samples), about,
+                        request.methods, card.image_size);
+
+  const Evaluation evaluation = evaluate(network, folder.samples);
+  const std::vector<Item> items = chosen(folder, evaluation, request);
+  DataOutcome outcome{.images = static_cast<int64_t>(folder.samples.size()),
+                      .explained = static_cast<int64_t>(items.size()),
+                      .cells = cells_of(items)};
+  for (size_t i = 0; i < folder.samples.size(); ++i) {
+    outcome.right += evaluation.predicted[i] == folder.samples[i].label ? 1 : 0;
+  }
+  require_same_images(out, items);
+  outcome.before = out.rows();
+  if (outcome.before > 0) {
+    say(fmt::format("{}: {} of {} images are explained already", request.out.string(),
+                    outcome.before, outcome.explained));
+  }
+  if (items.empty()) return outcome;
+  Progress progress("explaining", outcome.explained - outcome.before);
+  Explaining(network, request, options, items, out, progress).run();
+  progress.finish();
+  write_cells(out, outcome.cells, items, request, card);
+  return outcome;
+}
+
+}  // namespace glassnet::cli
