@@ -5,6 +5,7 @@
 
 #include <limits>
 #include <string_view>
+#include <utility>
 
 #include "data/image.h"
 #include "report/colormap.h"
@@ -52,7 +53,6 @@ class RasterCanvas : public Canvas {
  public:
   RasterCanvas(int height, int width);  // white
 
-  const Image& image() const& { return image_; }
   Image image() && { return std::move(image_); }
 
   void rectangle(int y, int x, int height, int width, Rgb colour) override;

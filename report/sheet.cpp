@@ -18,6 +18,7 @@ constexpr int kHeadingBand = 29;
 constexpr int kHeadlineBand = 30;
 constexpr int kCaptionBand = 19;  // where the caption has a line of its own
 constexpr double kMarkRadius = 9;
+constexpr double kApart = 20;  // headline and caption, at least
 
 struct Layout {
   int side = 0;  // of the square cell a picture is fitted into
@@ -58,7 +59,6 @@ double headline_x(const SheetRow& row) {
 
 // Headline and caption share a line where both fit; neither is cut for the other's sake.
 bool caption_beside(const SheetRow& row, const Layout& layout) {
-  constexpr double kApart = 20;
   const double needed =
       text_width(row.headline, kHeadlineSize) + kApart + text_width(row.caption, kSmallSize);
   return row.caption.empty() || headline_x(row) + needed <= layout.width - kMargin;
@@ -120,11 +120,14 @@ void draw_header(Canvas& canvas, int y, const SheetRow& row, const Layout& layou
   const double middle = y + kHeadlineBand / 2.0 - 2;
   const double x = headline_x(row);
   const double right = layout.width - kMargin;
+  const bool beside = !row.caption.empty() && caption_beside(row, layout);
+  // Beside a caption the headline fits with room to spare, which a wider font may use half of.
+  const double taken = beside ? text_width(row.caption, kSmallSize) + kApart / 2 : 0;
   if (row.correct) canvas.mark(middle, kMargin + kMarkRadius, kMarkRadius, *row.correct);
   canvas.text(x, centred_baseline(middle, kHeadlineSize), row.headline,
-              {.size = kHeadlineSize, .colour = kInk, .room = right - x});
+              {.size = kHeadlineSize, .colour = kInk, .room = right - x - taken});
   TextStyle style{.size = kSmallSize, .colour = kFaint, .room = right - x, .cut = Cut::kMiddle};
-  if (caption_beside(row, layout)) {
+  if (beside) {
     style.anchor = Anchor::kEnd;
     canvas.text(right, centred_baseline(middle, kSmallSize), row.caption, style);
   } else {

@@ -355,6 +355,20 @@ TEST(SheetSvg, HasTheSizeOfThePictureAndItsTexts) {
   EXPECT_EQ(document, sheet_svg(rows, options));
 }
 
+TEST(SheetSvg, AWiderFontDoesNotPushAHeadlineIntoItsCaption) {
+  SheetRow row = row_of(96, 96);
+  const int beside = sheet(std::vector{row}).height;
+  SheetRow longer = row;
+  while (sheet(std::vector{longer}).height == beside) {
+    row = longer;
+    longer.headline += "i";
+  }
+  for (const Element& text : named(parse(sheet_svg(std::vector{row})), "text")) {
+    EXPECT_EQ(text.attributes.count("textLength"), text.text == row.headline ? 1U : 0U)
+        << text.text;
+  }
+}
+
 TEST(SheetSvg, SurvivesEndlessAndBrokenTexts) {
   std::string endless;
   for (int i = 0; i < 200; ++i) endless += "Ünï<&>\xff\x01\" ";
