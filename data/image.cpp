@@ -136,10 +136,10 @@ bool is_image_file(const std::filesystem::path& path) {
   return extension == ".jpg" || extension == ".jpeg" || extension == ".png" || extension == ".bmp";
 }
 
-void write_png(const std::filesystem::path& path, const Image& image) {
+std::string encode_png(const Image& image, const std::string& name) {
   require(image.height > 0 && image.width > 0, [&] {
-    return fmt::format("{}: a picture of {} x {} pixels cannot be written", path.string(),
-                       image.width, image.height);
+    return fmt::format("{}: a picture of {} x {} pixels cannot be written", name, image.width,
+                       image.height);
   });
   std::string png;
   const auto append = [](void* context, void* data, int size) {
@@ -148,10 +148,14 @@ void write_png(const std::filesystem::path& path, const Image& image) {
   const int written = stbi_write_png_to_func(append, &png, image.width, image.height, 3,
                                              image.rgb.data(), image.width * 3);
   require(written != 0, [&] {
-    return fmt::format("{}: there is not enough memory to write a PNG of {} x {} pixels",
-                       path.string(), image.width, image.height);
+    return fmt::format("{}: there is not enough memory to write a PNG of {} x {} pixels", name,
+                       image.width, image.height);
   });
-  write_file_atomically(path, png);
+  return png;
+}
+
+void write_png(const std::filesystem::path& path, const Image& image) {
+  write_file_atomically(path, encode_png(image, path.string()));
 }
 
 }  // namespace glassnet

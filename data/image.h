@@ -38,6 +38,8 @@ std::pair<int, int> read_image_size(const std::filesystem::path& path);
 // Whether the extension is one of .jpg .jpeg .png .bmp, in any case.
 bool is_image_file(const std::filesystem::path& path);
 
+// A PNG's bytes; `name` stands in messages. Throws Error for an empty picture.
+std::string encode_png(const Image& image, const std::string& name);
 // Writes a PNG: to a temporary name in the same folder, fsync, rename.
 void write_png(const std::filesystem::path& path, const Image& image);
 

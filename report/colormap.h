@@ -35,6 +35,13 @@ Colormap parse_colormap(const std::string& name);
 const char* name_of(Colormap map);
 const std::vector<Colormap>& all_colormaps();
 
+// What a map's colours mean, from 0 to 1.
+struct ColourBar {
+  Colormap colormap = Colormap::kJet;
+  std::string low = "none";
+  std::string high = "strongest";
+};
+
 // A colour for class `index` >= 0: the seven of Okabe and Ito (2008) that go on white, then eight
 // of Paul Tol's, told apart with any kind of colour vision; from 15 on hues a golden angle apart,
 // which are all different but no longer safe.

@@ -11,17 +11,10 @@
 
 namespace glassnet {
 
-// The scale that a panel's colours mean, drawn once below its column.
-struct ColourBar {
-  Colormap colormap = Colormap::kJet;
-  std::string low = "none";
-  std::string high = "strongest";
-};
-
 struct Panel {
   std::string title;  // heads the column: "Grad-CAM"
   Image image;
-  std::optional<ColourBar> bar;
+  std::optional<ColourBar> bar;  // drawn once, below the column
 };
 
 struct SheetRow {
@@ -47,5 +40,7 @@ struct SheetOptions {
 // the row before. Throws Error without rows, for an empty picture, and for a sheet of more than
 // kMaxPixels: split it.
 Image sheet(std::span<const SheetRow> rows, const SheetOptions& options = {});
+// The same sheet as an SVG document (report/svg_canvas.h), as high and as wide.
+std::string sheet_svg(std::span<const SheetRow> rows, const SheetOptions& options = {});
 
 }  // namespace glassnet

@@ -347,6 +347,8 @@ TEST(Image, WritesTheSamePngEveryTime) {
   EXPECT_THAT(error_of([&] { write_png(folder / "none" / "a.png", image); }),
               HasSubstr("no folder"));
   EXPECT_NE(error_of([&] { write_png(folder / "empty.png", Image()); }), "");
+  EXPECT_EQ(encode_png(image, "in memory"), read_file(folder / "a.png"));
+  EXPECT_THAT(error_of([&] { encode_png(Image(), "nothing"); }), HasSubstr("nothing"));
 }
 
 TEST(Image, LeavesNothingBehindOnAFullDisk) {
