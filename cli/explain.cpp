@@ -44,10 +44,11 @@ void refuse_to_write_among(const std::vector<std::string>& arguments,
 }
 
 int explain_pictures(Arguments& a, LoadedModel& network) {
-  a.request.png = a.request.npy = a.request.json = false;
-  for (const std::string& form : a.save) {
-    (form == "png" ? a.request.png : form == "npy" ? a.request.npy : a.request.json) = true;
-  }
+  const auto saves = [&](const char* form) { return std::ranges::count(a.save, form) > 0; };
+  a.request.png = saves("png");
+  a.request.svg = saves("svg");
+  a.request.npy = saves("npy");
+  a.request.json = saves("json");
   a.request.images = expand_images(a.images);
   refuse_to_write_among(a.images, a.request.out);
 
@@ -260,10 +261,14 @@ void add_explain(CLI::App& app, Action& action) {
       ->capture_default_str()
       ->group(lime);
   command->add_option("--out", a.request.out, "folder for the results")->required();
-  command->add_option("--save", a.save, "png: overlays and a sheet; npy, json: the raw maps")
+  command
+      ->add_option(
+          "--save", a.save,
+          "png: overlays and a sheet; svg: the sheet with text that can be searched; npy, json: "
+          "the raw maps")
       ->delimiter(',')
       ->allow_extra_args(false)
-      ->check(CLI::IsMember({"png", "npy", "json"}))
+      ->check(CLI::IsMember({"png", "svg", "npy", "json"}))
       ->capture_default_str();
   command->add_flag("--json", a.print_json, "print what was explained as JSON");
   add_device_arguments(*command, a.device);

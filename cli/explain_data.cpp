@@ -8,6 +8,7 @@
 #include <fmt/format.h>
 #include <nlohmann/json.hpp>
 
+#include "cli/contact_sheets.h"
 #include "cli/explanation_folder.h"
 #include "cli/network_input.h"
 #include "cli/output.h"
@@ -301,6 +302,11 @@ DataOutcome explain_data(LoadedModel& network, const DataRequest& request) {
   Explaining(network, request, options, items, out, progress).run();
   progress.finish();
   write_cells(out, outcome.cells, items, request, card);
+  if (request.grid) {
+    std::vector<std::filesystem::path> pictures;
+    for (const Item& item : items) pictures.push_back(item.sample.path);
+    outcome.sheets = write_contact_sheets(out, pictures, request.methods, card, options);
+  }
   return outcome;
 }
 

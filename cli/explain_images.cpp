@@ -109,16 +109,23 @@ ExplainOutcome explain_images(LoadedModel& network, const ExplainRequest& reques
 
   ExplainOutcome outcome;
   std::vector<SheetRow> rows;
+  size_t pages = 0;
   const auto write_sheet = [&] {
-    if (!request.png || rows.empty()) return;
-    const size_t page = outcome.sheets.size() + 1;
-    const std::string name = page == 1 ? "sheet.png" : fmt::format("sheet-{}.png", page);
-    write_png(
-        request.out / name,
-        sheet(rows, {.title = request.title,
-                     .subtitle = fmt::format("{} at {} px, Grad-CAM at {}", network.card.model,
-                                             network.card.image_size, options.layer)}));
-    outcome.sheets.push_back(request.out / name);
+    if (rows.empty()) return;
+    const std::filesystem::path name =
+        request.out / (++pages == 1 ? std::string("sheet") : fmt::format("sheet-{}", pages));
+    const SheetOptions page{
+        .title = request.title,
+        .subtitle = fmt::format("{} at {} px, Grad-CAM at {}", network.card.model,
+                                network.card.image_size, options.layer)};
+    if (request.png) {
+      outcome.sheets.emplace_back(name.string() + ".png");
+      write_png(outcome.sheets.back(), sheet(rows, page));
+    }
+    if (request.svg) {
+      outcome.sheets.emplace_back(name.string() + ".svg");
+      write_file_atomically(outcome.sheets.back(), sheet_svg(rows, page));
+    }
     rows.clear();
   };
 
@@ -152,9 +159,9 @@ ExplainOutcome explain_images(LoadedModel& network, const ExplainRequest& reques
         image.files.push_back(request.out / fmt::format("{}.{}.{}", stems[i], method, extension));
         return image.files.back();
       };
-      if (request.png) {
+      if (request.png || request.svg) {
         Panel panel = panel_of(result, picture, options);
-        write_png(name("png"), panel.image);
+        if (request.png) write_png(name("png"), panel.image);
         row.panels.push_back(std::move(panel));
       }
       if (request.npy) {
@@ -182,7 +189,7 @@ ExplainOutcome explain_images(LoadedModel& network, const ExplainRequest& reques
         write_file_atomically(name("json"), to_text(record) + "\n");
       }
     }
-    rows.push_back(std::move(row));
+    if (request.png || request.svg) rows.push_back(std::move(row));
     if (rows.size() == kRowsOfASheet) write_sheet();
     outcome.explained.push_back(std::move(image));
     if (progress)

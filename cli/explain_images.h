@@ -19,7 +19,7 @@ struct ExplainRequest {
   std::string target = "predicted", against = "auto";  // as Question knows them
   MethodOptions method;                                // an empty layer: the last stage
   std::filesystem::path out;
-  bool png = true, npy = false, json = false;
+  bool png = true, svg = false, npy = false, json = false;
   std::string title;  // of the sheet
 };
 

@@ -54,15 +54,15 @@ const char* title_of(const std::string& method) {
   return method.c_str();
 }
 
-Look look_of(const MethodResult& result, const MethodOptions& options) {
-  const std::string title = title_of(result.method);
-  if (result.is_signed) {
+Look look_of(const std::string& method, bool is_signed, const MethodOptions& options) {
+  const std::string title = title_of(method);
+  if (is_signed) {
     return {title,
             {.alpha = 1, .colormap = Colormap::kBlueRed, .scaling = Scaling::kSigned},
             false,
             {Colormap::kBlueRed, "against", "for"}};
   }
-  if (looks_at_layer(result.method) && result.method != "guided-gradcam") {
+  if (looks_at_layer(method) && method != "guided-gradcam") {
     return {title,
             {.alpha = options.opacity, .colormap = Colormap::kViridis},
             true,
@@ -275,28 +275,37 @@ void measure_trust(MethodResult& result, LoadedModel& network, PictureFacts& fac
                             max_sensitivity(facts.input, again, 0.02, 10, options.seed));
 }
 
-Panel panel_of(const MethodResult& result, const Image& picture, const MethodOptions& options) {
-  if (result.lime) {
-    const std::vector<double> weights = result.lime->weights.to_vector<double>();
-    const std::vector<double> errors = result.lime->standard_errors.to_vector<double>();
-    std::vector<RegionWeight> regions;
-    for (size_t i = 0; i < weights.size(); ++i) {
-      regions.push_back({weights[i], weights[i] == 0 || is_resolved(weights[i], errors[i])});
-    }
-    return {title_of(result.method),
-            draw_regions(picture, result.superpixels->labels.to_vector<int64_t>(), regions,
-                         {.alpha = std::min(1.0F, options.opacity + 0.05F)}),
-            ColourBar{Colormap::kBlueRed, "against", "for"}};
-  }
-  const Look look = look_of(result, options);
-  const std::vector<float> values = result.map.to_vector<float>();
-  const auto height = static_cast<int>(result.map.dim(0));
-  const auto width = static_cast<int>(result.map.dim(1));
+Panel panel_of(const std::string& method, const Tensor& map, bool is_signed, const Image& picture,
+               const MethodOptions& options) {
+  const Look look = look_of(method, is_signed, options);
+  const std::vector<float> values = map.to_vector<float>();
+  const auto height = static_cast<int>(map.dim(0)), width = static_cast<int>(map.dim(1));
   return {look.title,
           look.on_image
               ? overlay(picture, values, height, width, look.overlay)
               : heatmap(values, height, width, look.overlay.colormap, look.overlay.scaling),
           look.bar};
+}
+
+Panel panel_of(const Tensor& labels, const std::vector<RegionWeight>& regions, const Image& picture,
+               const MethodOptions& options) {
+  return {title_of(kLime),
+          draw_regions(picture, labels.to_vector<int64_t>(), regions,
+                       {.alpha = std::min(1.0F, options.opacity + 0.05F)}),
+          ColourBar{Colormap::kBlueRed, "against", "for"}};
+}
+
+Panel panel_of(const MethodResult& result, const Image& picture, const MethodOptions& options) {
+  if (!result.lime) {
+    return panel_of(result.method, result.map, result.is_signed, picture, options);
+  }
+  const std::vector<double> weights = result.lime->weights.to_vector<double>();
+  const std::vector<double> errors = result.lime->standard_errors.to_vector<double>();
+  std::vector<RegionWeight> regions;
+  for (size_t i = 0; i < weights.size(); ++i) {
+    regions.push_back({weights[i], weights[i] == 0 || is_resolved(weights[i], errors[i])});
+  }
+  return panel_of(result.superpixels->labels, regions, picture, options);
 }
 
 nlohmann::ordered_json json_of(const MethodResult& result) {

@@ -10,6 +10,7 @@
 #include <nlohmann/json.hpp>
 
 #include "models/weights.h"
+#include "report/regions.h"
 #include "report/sheet.h"
 #include "xai/explain.h"
 #include "xai/lime.h"
@@ -70,8 +71,13 @@ MethodResult of_lime(LimeResult lime, Superpixels superpixels);
 void measure_trust(MethodResult& result, LoadedModel& network, PictureFacts& facts,
                    const MethodOptions& options);
 
-// The heading, the picture and the scale of a column in a sheet.
+// The heading, the picture and the scale of a column in a sheet: of a result; of a map by itself;
+// and of a LIME's superpixels, labels int64 (S, S).
 Panel panel_of(const MethodResult& result, const Image& picture, const MethodOptions& options);
+Panel panel_of(const std::string& method, const Tensor& map, bool is_signed, const Image& picture,
+               const MethodOptions& options);
+Panel panel_of(const Tensor& labels, const std::vector<RegionWeight>& regions, const Image& picture,
+               const MethodOptions& options);
 // {"figures": …, "trust": …, "superpixels": [{"weight": …}, …], …}
 nlohmann::ordered_json json_of(const MethodResult& result);
 // "deletion 0.212 (random 0.402)  insertion …"

@@ -1,6 +1,7 @@
 #include "cli/explanation_folder.h"
 
 #include <algorithm>
+#include <cstring>
 
 #include <fmt/format.h>
 
@@ -132,6 +133,13 @@ Tensor ExplanationFolder::map(const std::string& method, int64_t row) {
   Tensor map = Tensor::empty({side_, side_}, DType::kFloat32);
   std::copy(bytes.begin(), bytes.end(), static_cast<char*>(map.raw()));
   return map;
+}
+
+Tensor ExplanationFolder::labels(int64_t row) {
+  const std::string bytes = array(kLabels).read(row);
+  std::vector<int32_t> narrow(static_cast<size_t>(side_ * side_));
+  std::memcpy(narrow.data(), bytes.data(), bytes.size());
+  return Tensor::from(std::vector<int64_t>(narrow.begin(), narrow.end()), {side_, side_});
 }
 
 std::vector<Json> ExplanationFolder::index() const {

@@ -43,6 +43,7 @@ class ExplanationFolder {
   const std::filesystem::path& path() const { return path_; }
   // A method's map, (S, S), of a row that is on disk.
   Tensor map(const std::string& method, int64_t row);
+  Tensor labels(int64_t row);  // int64 (S, S), where LIME is among the methods
   // Each line of the index, in order.
   std::vector<nlohmann::ordered_json> index() const;
 
