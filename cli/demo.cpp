@@ -6,9 +6,9 @@
 
 #include "cli/command.h"
 #include "cli/explain_images.h"
+#include "cli/network_input.h"
 #include "cli/training_progress.h"
 #include "data/folder.h"
-#include "data/loader.h"
 #include "data/scenes.h"
 #include "report/terminal.h"
 #include "training/evaluator.h"
@@ -84,12 +84,7 @@ int run(const Arguments& a) {
 
   LoadedModel network = load({.path = run_folder.string()}, device);
   const std::vector<Sample> samples = read_evaluation_folder(scenes, network.card.classes).samples;
-  Loader images(samples, {.image_size = network.card.image_size,
-                          .fit = parse_fit(network.card.fit),
-                          .normalization = {.mean = network.card.mean, .stddev = network.card.std},
-                          .batch_size = 64,
-                          .device = device});
-  const Evaluation evaluation = evaluate(*network.model, images);
+  const Evaluation evaluation = evaluate(network, samples);
   ExplainRequest request;
   request.images = chosen_images(samples, evaluation, network.card.classes.size());
   request.method.trust = Trust::kNone;

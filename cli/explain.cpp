@@ -87,6 +87,8 @@ int explain_pictures(Arguments& a, LoadedModel& network) {
       for (const auto& [method, line] : image.lines) {
         if (!line.empty()) fmt::print("  {:<{}}  {}\n", method, longest, line);
       }
+      // Of one picture in full; of more it would bury the lines.
+      if (outcome.explained.size() == 1 && !image.table.empty()) fmt::print("\n{}\n", image.table);
       files += image.files.size();
     }
     fmt::print("{} files in {}\n", files + outcome.sheets.size(), a.request.out.string());

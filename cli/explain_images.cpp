@@ -155,6 +155,7 @@ ExplainOutcome explain_images(LoadedModel& network, const ExplainRequest& reques
     for (const std::string& method : request.methods) {
       const MethodResult result = explain_by(method, network, facts, options);
       image.lines.emplace_back(method, line_of(result));
+      if (result.lime) image.table = table_of(result);
       const auto name = [&](const char* extension) {
         image.files.push_back(request.out / fmt::format("{}.{}.{}", stems[i], method, extension));
         return image.files.back();

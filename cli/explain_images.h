@@ -30,6 +30,7 @@ struct ExplainedImage {
   std::optional<int64_t> against;  // the class that `target` is contrasted with
   std::vector<float> probabilities;
   std::vector<std::pair<std::string, std::string>> lines;  // of each method, what was measured
+  std::string table;                                       // of LIME
   std::vector<std::filesystem::path> files;
 };
 

@@ -11,6 +11,7 @@
 #include "cli/command.h"
 #include "report/overlay.h"
 #include "report/regions.h"
+#include "report/terminal.h"
 #include "tensor/npy.h"
 
 namespace glassnet::cli {
@@ -367,6 +368,30 @@ std::string line_of(const MethodResult& result) {
     parts.push_back(std::move(part));
   }
   return fmt::format("{}", fmt::join(parts, "  "));
+}
+
+std::string table_of(const MethodResult& result) {
+  const std::vector<double> weights = result.lime->weights.to_vector<double>();
+  const std::vector<double> errors = result.lime->standard_errors.to_vector<double>();
+  std::vector<int64_t> pixels(weights.size(), 0);
+  const std::vector<int64_t> labels = result.superpixels->labels.to_vector<int64_t>();
+  for (const int64_t label : labels) ++pixels[static_cast<size_t>(label)];
+
+  Table table({{"superpixel", Align::kRight},
+               {"of the picture", Align::kRight},
+               {"weight", Align::kRight},
+               {"standard error", Align::kRight},
+               {"speaks"}});
+  for (const int64_t superpixel : result.lime->rankings[0]) {
+    const auto at = static_cast<size_t>(superpixel);
+    const double share = static_cast<double>(pixels[at]) / static_cast<double>(labels.size());
+    table.add_row({fmt::format("{}", superpixel), percent(share),
+                   fmt::format("{:+.4f}", weights[at]), fmt::format("{:.4f}", errors[at]),
+                   !is_resolved(weights[at], errors[at]) ? "not resolved"
+                   : weights[at] > 0                     ? "for"
+                                                         : "against"});
+  }
+  return table.str();
 }
 
 }  // namespace glassnet::cli

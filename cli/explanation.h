@@ -82,5 +82,8 @@ Panel panel_of(const Tensor& labels, const std::vector<RegionWeight>& regions, c
 nlohmann::ordered_json json_of(const MethodResult& result);
 // "deletion 0.212 (random 0.402)  insertion …"
 std::string line_of(const MethodResult& result);
+// A LIME's superpixels in the order of its ranking, as lines: the weight of each with its standard
+// error.
+std::string table_of(const MethodResult& lime);
 
 }  // namespace glassnet::cli
