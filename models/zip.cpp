@@ -13,12 +13,10 @@
 #include <zlib.h>
 
 #include "kernels/error.h"
-#include "models/pickle.h"
+#include "models/shown.h"
 
 namespace glassnet {
 namespace {
-
-using pickle::shown;
 
 // The most that zlib and minizip, which count in 32 bits, are given at once.
 constexpr uint64_t kChunk = uint64_t{1} << 30;
