@@ -452,6 +452,7 @@ TensorFile parse_zip_form(const std::string& name, const SharedBytes& file) {
     });
     metadata = parse_metadata(name, archive.read(metadata_name));
   }
+  archive.check_ahead(folder + "/data/");
   TensorFile content = StateDictReader(name, pickle).read([&](const StorageId& storage) {
     const std::string entry = fmt::format("{}/data/{}", folder, storage.key);
     const auto found = archive.entries().find(entry);
