@@ -100,8 +100,11 @@ ExplainOutcome explain_images(LoadedModel& network, const ExplainRequest& reques
   }
   // What makes no sense is said before any work is done.
   MethodOptions options = request.method;
-  if (options.layer.empty()) options.layer = last_stage(*network.model);
-  network.model->find(options.layer);
+  if (options.layers.empty()) options.layers = {last_stage(*network.model)};
+  for (const std::string& layer : options.layers) network.model->find(layer);
+  for (const std::string& method : request.methods) {
+    if (method != "lime") require_layers(method, options.layers);
+  }
   lime_options(options, network.card);
   const std::vector<std::string> stems = output_stems(request.images);
   refuse_to_overwrite_inputs(request, stems);
@@ -117,11 +120,11 @@ ExplainOutcome explain_images(LoadedModel& network, const ExplainRequest& reques
     if (!request.png || rows.empty()) return;
     const size_t page = outcome.sheets.size() + 1;
     const std::string name = page == 1 ? "sheet.png" : fmt::format("sheet-{}.png", page);
-    write_png(
-        request.out / name,
-        sheet(rows, {.title = request.title,
-                     .subtitle = fmt::format("{} at {} px, Grad-CAM at {}", network.card.model,
-                                             network.card.image_size, options.layer)}));
+    write_png(request.out / name,
+              sheet(rows, {.title = request.title,
+                           .subtitle = fmt::format("{} at {} px, Grad-CAM at {}",
+                                                   network.card.model, network.card.image_size,
+                                                   fmt::join(options.layers, ", "))}));
     outcome.sheets.push_back(request.out / name);
     rows.clear();
   };
@@ -178,8 +181,9 @@ ExplainOutcome explain_images(LoadedModel& network, const ExplainRequest& reques
             {"predicted", classes[image.predicted]},
             {"probability", image.probabilities[image.target]},
             {"true_class", class_or_null(image.true_class)},
-            {"layer", method != "lime" && looks_at_layer(method) ? nlohmann::json(options.layer)
-                                                                 : nlohmann::json()}};
+            {"layer", method != "lime" && looks_at_layer(method)
+                          ? nlohmann::json(fmt::format("{}", fmt::join(options.layers, ",")))
+                          : nlohmann::json()}};
         record.update(json_of(result));
         record.update({{"height", result.map.dim(0)},
                        {"width", result.map.dim(1)},

@@ -20,7 +20,7 @@ struct ExplainRequest {
   // The class whose score is taken off: a name or index, "none", or "auto": where the predicted
   // class is explained and is not the true one, the true one.
   std::string against = "auto";
-  MethodOptions method;  // an empty layer: the last stage
+  MethodOptions method;  // no layers: the last stage
   std::filesystem::path out;
   bool png = true, npy = false, json = false;
   std::string title;  // of the sheet

@@ -147,7 +147,7 @@ bool is_resolved(double weight, double standard_error) {
 }
 
 ExplainOptions explain_options(const PictureFacts& facts, const MethodOptions& options) {
-  ExplainOptions result{.target = facts.target, .layer = options.layer};
+  ExplainOptions result{.target = facts.target, .layers = options.layers};
   result.noise.seed = options.seed;
   return result;
 }

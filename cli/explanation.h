@@ -30,7 +30,7 @@ enum class Trust {
 Trust parse_trust(const std::string& name);  // "none", "curves", "all"; throws UsageError
 
 struct MethodOptions {
-  std::string layer;                       // for methods that look at one
+  std::vector<std::string> layers;         // for methods that look at any
   std::string superpixels = "quickshift";  // as parse_superpixels knows them, or a label image
   std::string samples = "1000";            // a number, "auto" or "exact"
   std::string hide = "mean";               // or a colour, "127,127,127"
