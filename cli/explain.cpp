@@ -207,8 +207,12 @@ void add_explain(CLI::App& app, Action& action) {
                    "the true class, where the predicted one is another (not for lime)")
       ->capture_default_str();
   MethodOptions& m = a.request.method;
-  command->add_option("--layer", m.layer,
-                      "the layer that class activation maps look at (default: the last stage)");
+  command
+      ->add_option("--layer", m.layers,
+                   "the layer that class activation maps look at, or several, comma separated, for "
+                   "the mean of their maps (default: the last stage)")
+      ->delimiter(',')
+      ->allow_extra_args(false);
   command->add_option(
       "--trust", a.trust,
       "what is measured of each map: none (the default with --data); curves: deletion "

@@ -14,7 +14,6 @@
 #include "cli/output.h"
 #include "cli/question.h"
 #include "data/folder.h"
-#include "models/resnet.h"
 #include "report/terminal.h"
 #include "tensor/file.h"
 #include "tensor/hash.h"
@@ -79,7 +78,7 @@ Json as_json(const DataRequest& request, const MethodOptions& options, const Mod
           {"methods", request.methods},
           {"class", request.target},
           {"against", request.against},
-          {"layer", options.layer},
+          {"layers", options.layers},
           {"trust", name_of(options.trust)},
           {"seed", options.seed},
           {"superpixels", options.superpixels},
@@ -268,11 +267,7 @@ Json as_json(const ConfusionCell& cell, const std::vector<std::string>& classes)
 
 DataOutcome explain_data(LoadedModel& network, const DataRequest& request) {
   const ModelCard& card = network.card;
-  for (const std::string& method : request.methods) require_known_method(method);
-  MethodOptions options = request.method;
-  if (options.layer.empty()) options.layer = last_stage(*network.model);
-  network.model->find(options.layer);
-  lime_options(options, card);
+  const MethodOptions options = checked(request.method, request.methods, network);
   const Question question(request.target, request.against, card.classes);
 
   const ImageFolder folder = read_evaluation_folder(request.data, card.classes, request.split);

@@ -13,7 +13,6 @@
 #include "cli/output.h"
 #include "cli/question.h"
 #include "data/image.h"
-#include "models/resnet.h"
 #include "report/sheet.h"
 #include "tensor/file.h"
 #include "tensor/math.h"
@@ -91,14 +90,10 @@ std::vector<std::string> output_stems(const std::vector<std::filesystem::path>& 
 
 ExplainOutcome explain_images(LoadedModel& network, const ExplainRequest& request,
                               const std::function<void(int64_t done, int64_t total)>& progress) {
-  for (const std::string& method : request.methods) require_known_method(method);
   const std::vector<std::string>& classes = network.card.classes;
   const Question question(request.target, request.against, classes);
   // What makes no sense is said before any work is done.
-  MethodOptions options = request.method;
-  if (options.layer.empty()) options.layer = last_stage(*network.model);
-  network.model->find(options.layer);
-  lime_options(options, network.card);
+  const MethodOptions options = checked(request.method, request.methods, network);
   const std::vector<std::string> stems = output_stems(request.images);
   refuse_to_overwrite_inputs(request, stems);
   std::error_code failed;
@@ -114,10 +109,11 @@ ExplainOutcome explain_images(LoadedModel& network, const ExplainRequest& reques
     if (rows.empty()) return;
     const std::filesystem::path name =
         request.out / (++pages == 1 ? std::string("sheet") : fmt::format("sheet-{}", pages));
-    const SheetOptions page{
-        .title = request.title,
-        .subtitle = fmt::format("{} at {} px, Grad-CAM at {}", network.card.model,
-                                network.card.image_size, options.layer)};
+    std::string subtitle = fmt::format("{} at {} px", network.card.model, network.card.image_size);
+    if (look_at_layers(request.methods)) {
+      subtitle += fmt::format(", class activation maps at {}", fmt::join(options.layers, ", "));
+    }
+    const SheetOptions page{.title = request.title, .subtitle = subtitle};
     if (request.png) {
       outcome.sheets.emplace_back(name.string() + ".png");
       write_png(outcome.sheets.back(), sheet(rows, page));
@@ -181,8 +177,9 @@ ExplainOutcome explain_images(LoadedModel& network, const ExplainRequest& reques
             {"predicted", classes[image.predicted]},
             {"probability", image.probabilities[image.target]},
             {"true_class", class_or_null(image.true_class)},
-            {"layer", method != "lime" && looks_at_layer(method) ? nlohmann::json(options.layer)
-                                                                 : nlohmann::json()}};
+            {"layer", look_at_layers({method})
+                          ? nlohmann::json(fmt::format("{}", fmt::join(options.layers, ",")))
+                          : nlohmann::json()}};
         record.update(json_of(result));
         record.update({{"height", result.map.dim(0)},
                        {"width", result.map.dim(1)},

@@ -17,7 +17,7 @@ struct ExplainRequest {
   std::vector<std::filesystem::path> images;
   std::vector<std::string> methods = {"gradcam", "saliency"};
   std::string target = "predicted", against = "auto";  // as Question knows them
-  MethodOptions method;                                // an empty layer: the last stage
+  MethodOptions method;                                // no layers: the last stage
   std::filesystem::path out;
   bool png = true, svg = false, npy = false, json = false;
   std::string title;  // of the sheet

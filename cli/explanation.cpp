@@ -9,6 +9,7 @@
 #include <fmt/ranges.h>
 
 #include "cli/command.h"
+#include "models/resnet.h"
 #include "report/overlay.h"
 #include "report/regions.h"
 #include "report/terminal.h"
@@ -148,7 +149,7 @@ bool is_resolved(double weight, double standard_error) {
 }
 
 ExplainOptions explain_options(const PictureFacts& facts, const MethodOptions& options) {
-  ExplainOptions result{.target = facts.target, .layer = options.layer};
+  ExplainOptions result{.target = facts.target, .layers = options.layers};
   result.noise.seed = options.seed;
   if (options.progress) {
     const auto tell = [&options](const char* what) {
@@ -189,6 +190,24 @@ Trust parse_trust(const std::string& name) {
 
 std::string name_of(Trust trust) {
   return trust == Trust::kNone ? "none" : trust == Trust::kCurves ? "curves" : "all";
+}
+
+MethodOptions checked(const MethodOptions& options, const std::vector<std::string>& methods,
+                      const LoadedModel& network) {
+  MethodOptions result = options;
+  if (result.layers.empty()) result.layers = {last_stage(*network.model)};
+  for (const std::string& layer : result.layers) network.model->find(layer);
+  for (const std::string& method : methods) {
+    require_known_method(method);
+    if (method != kLime) require_layers(method, result.layers);
+  }
+  lime_options(result, network.card);
+  return result;
+}
+
+bool look_at_layers(const std::vector<std::string>& methods) {
+  return std::ranges::any_of(
+      methods, [](const std::string& method) { return method != kLime && looks_at_layer(method); });
 }
 
 LimeOptions lime_options(const MethodOptions& options, const ModelCard& card) {

@@ -32,7 +32,7 @@ Trust parse_trust(const std::string& name);  // "none", "curves", "all"; throws 
 std::string name_of(Trust trust);
 
 struct MethodOptions {
-  std::string layer;                       // for methods that look at one
+  std::vector<std::string> layers;         // for methods that look at any
   std::string superpixels = "quickshift";  // as parse_superpixels knows them, or a label image
   std::string samples = "1000";            // a number, "auto" or "exact"
   std::string hide = "mean";               // or a colour, "127,127,127"
@@ -42,7 +42,12 @@ struct MethodOptions {
   // Told, now and then, how far a method has come that takes long: "LIME 512 of 1000 samples".
   std::function<void(const std::string& note)> progress;
 };
-// Throws UsageError for what makes no sense.
+// The options with nothing left open. Throws UsageError, before any work is done, for methods that
+// do not exist, layers that the network lacks, and whatever else makes no sense.
+MethodOptions checked(const MethodOptions& options, const std::vector<std::string>& methods,
+                      const LoadedModel& network);
+// Whether one of the methods depends on the layers.
+bool look_at_layers(const std::vector<std::string>& methods);
 LimeOptions lime_options(const MethodOptions& options, const ModelCard& card);
 // Segments by the method, or of the file, that the options name.
 Superpixels superpixels_of(const Image& picture, const MethodOptions& options, Device device);

@@ -7,9 +7,9 @@
 #include <utility>
 
 #include <fmt/format.h>
-#include <nlohmann/json.hpp>
 
 #include "kernels/error.h"
+#include "models/shown.h"
 
 namespace glassnet::pickle {
 namespace {
@@ -462,14 +462,6 @@ void Machine::set_attributes() {
 
 Pickle parse(const std::string& file, std::string_view bytes, const Names& names) {
   return Machine(file, bytes, names).run();
-}
-
-std::string shown(std::string_view text) {
-  constexpr size_t kMost = 60;
-  const std::string_view part = text.substr(0, kMost);
-  const std::string line =
-      nlohmann::json(part).dump(-1, ' ', true, nlohmann::json::error_handler_t::replace);
-  return part.size() == text.size() ? line : line.substr(0, line.size() - 1) + "…\"";
 }
 
 }  // namespace glassnet::pickle

@@ -67,7 +67,4 @@ using Names = std::function<int64_t(std::string_view module, std::string_view na
 // memory are bounded: about 50 ms and 50 MB.
 Pickle parse(const std::string& file, std::string_view bytes, const Names& names);
 
-// Text from a file as a message can show it: quoted, printable, not endless.
-std::string shown(std::string_view text);
-
 }  // namespace glassnet::pickle

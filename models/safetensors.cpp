@@ -14,6 +14,7 @@
 #include <fmt/format.h>
 #include <nlohmann/json.hpp>
 
+#include "models/shown.h"
 #include "tensor/file.h"
 
 namespace glassnet {
@@ -50,13 +51,6 @@ std::optional<ElementType> type_called(const std::string& name) {
     if (name == known) return type;
   }
   return std::nullopt;
-}
-
-// A string from a file as a message can show it: quoted, printable, not endless.
-std::string shown(const std::string& text) {
-  constexpr size_t kMost = 100;
-  const std::string quoted = json(text).dump(-1, ' ', true, json::error_handler_t::replace);
-  return quoted.size() <= kMost ? quoted : quoted.substr(0, kMost) + "…\"";
 }
 
 [[noreturn]] void refuse(const std::string& file, const std::string& what) {

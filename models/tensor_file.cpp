@@ -10,6 +10,7 @@
 
 #include "kernels/copy.h"
 #include "models/safetensors.h"
+#include "models/strides.h"
 #include "models/torch_file.h"
 
 namespace glassnet {
@@ -41,32 +42,17 @@ const TypeFacts& facts_of(ElementType type) {
   return kTypes[static_cast<size_t>(type)];
 }
 
-bool is_dense(const StoredTensor& tensor) {
-  int64_t step = 1;
-  for (int axis = tensor.shape.rank() - 1; axis >= 0 && !tensor.strides.empty(); --axis) {
-    if (tensor.shape[axis] != 1 && tensor.strides[static_cast<size_t>(axis)] != step) return false;
-    step *= tensor.shape[axis];
-  }
-  return true;
-}
-
 // Whether `data` can be read in place as an array of elements.
 bool is_plain(const StoredTensor& tensor) {
-  return !tensor.swapped && is_dense(tensor) &&
+  return !tensor.swapped && tensor.strides.empty() &&
          reinterpret_cast<uintptr_t>(tensor.data) % size_of(tensor.type) == 0;
 }
 
 void copy_strided(const StoredTensor& tensor, std::byte* out) {
   const size_t size = size_of(tensor.type);
   const int rank = tensor.shape.rank();
-  std::vector<int64_t> strides = tensor.strides;
-  if (strides.empty()) {
-    strides.assign(static_cast<size_t>(rank), 1);
-    for (int axis = rank - 1; axis > 0; --axis) {
-      strides[static_cast<size_t>(axis - 1)] =
-          strides[static_cast<size_t>(axis)] * tensor.shape[axis];
-    }
-  }
+  const std::vector<int64_t> strides =
+      tensor.strides.empty() ? dense_strides(tensor.shape) : tensor.strides;
   std::vector<int64_t> index(static_cast<size_t>(rank), 0);
   int64_t at = 0;  // in elements
   for (int64_t left = tensor.shape.numel(); left > 0; --left, out += size) {
@@ -166,7 +152,7 @@ Shape file_shape(const Shape& shape) {
 
 void copy_elements(const StoredTensor& tensor, std::byte* out) {
   if (tensor.bytes() == 0) return;
-  if (!tensor.swapped && is_dense(tensor)) {
+  if (!tensor.swapped && tensor.strides.empty()) {
     std::memcpy(out, tensor.data, tensor.bytes());
   } else {
     copy_strided(tensor, out);

@@ -16,6 +16,8 @@
 
 #include "kernels/error.h"
 #include "models/pickle.h"
+#include "models/shown.h"
+#include "models/strides.h"
 #include "models/zip.h"
 
 namespace glassnet {
@@ -23,7 +25,6 @@ namespace {
 
 namespace fs = std::filesystem;
 using pickle::Pickle;
-using pickle::shown;
 using pickle::Value;
 using Kind = Value::Kind;
 
@@ -286,15 +287,6 @@ StorageId StateDictReader::storage_of(const Value& persistent) const {
   return storage;
 }
 
-std::vector<int64_t> dense_strides(const Shape& shape) {
-  std::vector<int64_t> strides(static_cast<size_t>(shape.rank()), 1);
-  for (int axis = shape.rank() - 1; axis > 0; --axis) {
-    strides[static_cast<size_t>(axis - 1)] =
-        strides[static_cast<size_t>(axis)] * std::max<int64_t>(shape[axis], 1);
-  }
-  return strides;
-}
-
 // Nothing for a dense tensor. The stride of an axis of extent 1, which is never taken and may be
 // any number in the file, becomes what a dense tensor has.
 std::vector<int64_t> strides_unless_dense(const Shape& shape, const std::vector<int64_t>& strides) {
@@ -460,6 +452,7 @@ TensorFile parse_zip_form(const std::string& name, const SharedBytes& file) {
     });
     metadata = parse_metadata(name, archive.read(metadata_name));
   }
+  archive.check_ahead(folder + "/data/");
   TensorFile content = StateDictReader(name, pickle).read([&](const StorageId& storage) {
     const std::string entry = fmt::format("{}/data/{}", folder, storage.key);
     const auto found = archive.entries().find(entry);

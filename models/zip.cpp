@@ -12,13 +12,12 @@
 #include <minizip/zip.h>
 #include <zlib.h>
 
+#include "kernels/cpu/parallel.h"
 #include "kernels/error.h"
-#include "models/pickle.h"
+#include "models/shown.h"
 
 namespace glassnet {
 namespace {
-
-using pickle::shown;
 
 // The most that zlib and minizip, which count in 32 bits, are given at once.
 constexpr uint64_t kChunk = uint64_t{1} << 30;
@@ -244,6 +243,35 @@ void ZipReader::check_overlaps() const {
       refuse(
           fmt::format("its zip entries {} and {} overlap", shown(*name), shown(*begins[i].second)));
     }
+  }
+}
+
+void ZipReader::check_ahead(std::string_view folder) {
+  struct Piece {
+    Entry* entry;
+    std::string_view bytes;
+    uint32_t crc = 0;
+  };
+  constexpr size_t kPiece = size_t{1} << 18;
+  std::vector<Piece> pieces;
+  for (auto& [name, entry] : entries_) {
+    if (!name.starts_with(folder) || entry.deflated || entry.contents) continue;
+    const std::string_view contents = bytes_.substr(entry.begin, entry.stored_size);
+    for (size_t at = 0; at < contents.size(); at += kPiece) {
+      pieces.push_back({&entry, contents.substr(at, kPiece)});
+    }
+  }
+  kernels::parallel_tasks(static_cast<int64_t>(pieces.size()), /*worthwhile=*/true, [&](int64_t i) {
+    Piece& piece = pieces[static_cast<size_t>(i)];
+    piece.crc = crc_of(piece.bytes);
+  });
+  for (auto piece = pieces.begin(); piece != pieces.end();) {
+    Entry* const entry = piece->entry;
+    uLong crc = 0;
+    for (; piece != pieces.end() && piece->entry == entry; ++piece) {
+      crc = crc32_combine(crc, piece->crc, static_cast<z_off_t>(piece->bytes.size()));
+    }
+    if (crc == entry->crc) entry->contents = bytes_.substr(entry->begin, entry->stored_size);
   }
 }
 

@@ -33,6 +33,9 @@ class ZipReader {
   ZipReader(const std::string& name, const SharedBytes& file);
 
   const std::map<std::string, Entry>& entries() const { return entries_; }
+  // Checks the checksums of what lies stored below a folder ("net/"), threads sharing the work,
+  // since zlib takes most of the time that reading weights does. Refuses nothing: `read` does.
+  void check_ahead(std::string_view folder);
   // The entry's contents, their checksum checked: a view of the archive, or inflated. Throws Error
   // where there is no such entry, too.
   std::string_view read(const std::string& entry);

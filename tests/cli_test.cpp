@@ -523,6 +523,10 @@ TEST_F(CommandLine, RefusesWhatMakesNoSenseInOneSentence) {
           "gradcan");
   refuses("explain {0}/run {0}/scenes/test/sea/00001.jpg --layer layer5 --out {0}/no", 2,
           "the nearest names are layer1");
+  refuses(
+      "explain {0}/run {0}/scenes/test/sea/00001.jpg --method gradcam,guided-gradcam "
+      "--layer layer3,layer4 --out {0}/no",
+      2, "guided-gradcam looks at one layer, and was given layer3, layer4");
   EXPECT_EQ(files_below(path("no")), 0u);
   refuses("summary resnet49", 2, "resnet49");
 }

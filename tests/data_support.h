@@ -13,6 +13,7 @@
 #include "data/image.h"
 #include "kernels/error.h"
 #include "tensor/random.h"
+#include "tests/error_support.h"
 
 namespace glassnet::test {
 
@@ -59,17 +60,6 @@ inline std::filesystem::path write_noise(const TempFolder& folder, const std::st
   std::filesystem::create_directories(file.parent_path());
   write_png(file, noise_image(height, width, seed));
   return file;
-}
-
-// The sentence that `f` throws; none when it throws nothing.
-template <class F>
-std::string error_of(F&& f) {
-  try {
-    f();
-  } catch (const Error& error) {
-    return error.what();
-  }
-  return "";
 }
 
 }  // namespace glassnet::test

@@ -337,7 +337,7 @@ TEST_F(DeviceTraining, ExplanationsAgreeWithTheCpu) {
   const Tensor image = random_batch(1, 24, 3, {}).images;
   for (Module* net : {here.get(), there.get()}) net->set_requires_grad(false);
   const ExplainOptions options{.target = {3, 1},
-                               .layer = "maxpool",
+                               .layers = {"maxpool"},
                                .noise = {.samples = 2},
                                .integration = {.nodes = 2},
                                .occlusion = {.window = 12, .stride = 12}};
@@ -368,7 +368,7 @@ struct ShortcutNet : Module {
 TEST_F(DeviceTraining, VariantsOfALayersOutputShareTheShortcut) {
   const std::unique_ptr<Module> here = fresh<ShortcutNet>({}), there = fresh<ShortcutNet>(device_);
   const Tensor image = random_batch(1, 8, 3, {}).images;
-  const ExplainOptions options{.target = 2, .layer = "bn1"};
+  const ExplainOptions options{.target = 2, .layers = {"bn1"}};
   EXPECT_TRUE(near_normwise(explain(*there, image.to(device_), "ablationcam", options).map,
                             explain(*here, image, "ablationcam", options).map, 1e-3));
 }

@@ -9,6 +9,7 @@
 #include <algorithm>
 #include <cstdio>
 #include <string>
+#include <vector>
 
 #include "data/image.h"
 #include "data/input.h"
@@ -33,6 +34,19 @@ Tensor input_as_torchvision(const Image& picture) {
         (static_cast<float>(picture.rgb[i]) / 255 - imagenet.mean[i % 3]) / imagenet.stddev[i % 3];
   }
   return Tensor::from(values, {1, picture.height, picture.width, 3});
+}
+
+// The middle of an image, at most `side` pixels high and wide.
+Tensor middle_of(const Tensor& image, int64_t side) {
+  const int64_t rows = std::min(side, image.dim(1)), columns = std::min(side, image.dim(2));
+  const int64_t top = (image.dim(1) - rows) / 2, left = (image.dim(2) - columns) / 2;
+  const std::vector<double> whole = image.to_vector<double>();
+  std::vector<double> part;
+  for (int64_t y = top; y < top + rows; ++y) {
+    const auto begin = whole.begin() + (y * image.dim(2) + left) * 3;
+    part.insert(part.end(), begin, begin + columns * 3);
+  }
+  return Tensor::from(part, {1, rows, columns, 3});
 }
 
 }  // namespace
@@ -90,8 +104,15 @@ int main(int argc, char** argv) try {
   output("node_weights", Tensor::from(rule.weights, {50}));
 
   model->to(DType::kFloat64);
-  output("saliency_float64",
-         saliency(*model, input_as_torchvision(picture).to(DType::kFloat64), predicted));
+  const Tensor exact = input_as_torchvision(picture).to(DType::kFloat64);
+  output("saliency_float64", saliency(*model, exact, predicted));
+  // float64 runs on plain loops: all of the picture would take minutes.
+  const Tensor middle = middle_of(exact, 32);
+  const Integrated of_middle = integrated_gradients(*model, middle, predicted);
+  output("middle_float64", middle);
+  output("middle_integrated_gradients_float64", of_middle.attribution);
+  output("middle_integrated_gradients_delta_float64",
+         Tensor::from(std::vector{of_middle.completeness_delta}, {1}));
   save_safetensors(argv[5], content);
   return 0;
 } catch (const std::exception& error) {

@@ -31,7 +31,7 @@ TEST(Explain, GivesMapsOfTheImagesSizeThatSayWhetherTheyAreSigned) {
   const Tensor image = picture(8, 10);
   const std::set<std::string> with_signs = {"inputxgradient", "ig", "occlusion"};
   for (const std::string& method : explanation_methods()) {
-    const Explanation result = explain(net, image, method, {.target = 1, .layer = "features"});
+    const Explanation result = explain(net, image, method, {.target = 1, .layers = {"features"}});
     EXPECT_EQ(result.map.shape(), (Shape{8, 10})) << method;
     EXPECT_EQ(result.is_signed, with_signs.contains(method)) << method;
     const auto values = result.map.to_vector<float>();
@@ -45,7 +45,7 @@ TEST(Explain, IsTheFunctionOfTheSameNameWithItsOptions) {
   TinyNet net;
   const Tensor image = picture(8, 10);
   const ExplainOptions options{.target = {1, 2},
-                               .layer = "features",
+                               .layers = {"features"},
                                .noise = {.samples = 3, .seed = 4},
                                .integration = {.nodes = 7},
                                .occlusion = {.window = 3}};
@@ -53,6 +53,10 @@ TEST(Explain, IsTheFunctionOfTheSameNameWithItsOptions) {
   const Cam grad_cam = cam(net, image, {1, 2}, CamMethod::kGradCam, {.layers = {"features"}});
   EXPECT_TRUE(same_elements(map("gradcam"), enlarged(relu(grad_cam.at_layers[0]), 8, 10)));
   EXPECT_TRUE(near_normwise(scaled(map("gradcam")), grad_cam.map, 1e-4));
+  const std::vector<std::string> layers = {"features", "features.0"};
+  EXPECT_TRUE(
+      same_elements(explain(net, image, "layercam", {.target = {1, 2}, .layers = layers}).map,
+                    cam(net, image, {1, 2}, CamMethod::kLayerCam, {.layers = layers}).map));
   EXPECT_TRUE(
       same_elements(map("smoothgrad"),
                     largest_magnitude(smooth_grad(net, image, {1, 2}, {.samples = 3, .seed = 4}))));
@@ -70,7 +74,7 @@ TEST(Explain, RepeatsInEitherTypeAndAgreesAcrossThem) {
   TinyNet net;
   const Tensor image = picture(8, 8);
   std::map<std::string, Tensor> single;
-  const ExplainOptions options{.target = 2, .layer = "features"};
+  const ExplainOptions options{.target = 2, .layers = {"features"}};
   for (const std::string& method : explanation_methods()) {
     single[method] = explain(net, image, method, options).map;
     EXPECT_TRUE(same_elements(explain(net, image, method, options).map, single[method])) << method;
@@ -88,7 +92,7 @@ TEST(Explain, KeepsNothingAlive) {
   const Tensor image = picture(16, 16);
   for (const std::string& method : explanation_methods()) {
     const size_t before = memory_stats().active_bytes;
-    const Explanation result = explain(net, image, method, {.target = 1, .layer = "features"});
+    const Explanation result = explain(net, image, method, {.target = 1, .layers = {"features"}});
     const size_t after = memory_stats().active_bytes;
     const Tensor of_the_same_size = Tensor::empty(result.map.shape());
     EXPECT_EQ(after - before, memory_stats().active_bytes - after) << method;
@@ -102,7 +106,7 @@ TEST(Explain, LeavesModeGradientsAndStatisticsAsTheyWere) {
   const auto before = net.features.state_dict()[2].tensor.to_vector<float>();
   backward(sum(net.fc.weight));
   for (const std::string& method : explanation_methods()) {
-    explain(net, image, method, {.target = 0, .layer = "features"});
+    explain(net, image, method, {.target = 0, .layers = {"features"}});
   }
   EXPECT_TRUE(net.training());
   EXPECT_TRUE(net.features.training());
@@ -125,7 +129,7 @@ TEST(Explain, WorksOnAFrozenNetworkWithTheSameNumbers) {
   TinyNet net;
   const Tensor image = picture(8, 8);
   for (const std::string& method : explanation_methods()) {
-    const ExplainOptions options{.target = 1, .layer = "features"};
+    const ExplainOptions options{.target = 1, .layers = {"features"}};
     net.set_requires_grad(true);
     const auto trainable = explain(net, image, method, options).map.to_vector<float>();
     net.set_requires_grad(false);
@@ -144,17 +148,22 @@ TEST(Explain, RefusesWhatMakesNoSense) {
     }
     return "nothing thrown";
   };
-  EXPECT_THAT(message([&] { explain(net, image, "gradcam", {.layer = "feature"}); }),
+  EXPECT_THAT(message([&] { explain(net, image, "gradcam", {.layers = {"feature"}}); }),
               testing::HasSubstr("nearest names are features"));
-  EXPECT_THAT(message([&] { explain(net, image, "gradcam", {.layer = "fc"}); }),
+  EXPECT_THAT(message([&] { explain(net, image, "gradcam", {.layers = {"fc"}}); }),
               testing::HasSubstr("height and width"));
+  EXPECT_THAT(message([&] {
+                explain(net, image, "guided-gradcam", {.layers = {"features", "features.0"}});
+              }),
+              testing::HasSubstr("looks at one layer, and was given features, features.0"));
   EXPECT_THAT(message([&] { explain(net, image, "saliency", {.target = 3}); }),
               testing::HasSubstr("knows 3 classes"));
   EXPECT_THAT(message([&] { explain(net, image, "gradcam", {}); }),
               testing::HasSubstr("name the layer"));
-  EXPECT_THAT(
-      message([&] { explain(net, image, "scorecam", {.layer = "features", .cam = {.batch = 0}}); }),
-      testing::HasSubstr("batch of at least one"));
+  EXPECT_THAT(message([&] {
+                explain(net, image, "scorecam", {.layers = {"features"}, .cam = {.batch = 0}});
+              }),
+              testing::HasSubstr("batch of at least one"));
   EXPECT_THAT(message([&] { explain(net, image, "lime", {}); }),
               testing::HasSubstr("there are gradcam, gradcam++, "));
 }

@@ -14,24 +14,16 @@
 #include "kernels/superpixels.h"
 #include "models/safetensors.h"
 #include "tensor/numpy_random.h"
+#include "tests/error_support.h"
 #include "tests/superpixel_images.h"
 
 namespace glassnet {
 namespace {
 
+using test::error_of;
 using test::noisy_image;
 using testing::ElementsAre;
 using testing::HasSubstr;
-
-template <class F>
-std::string error_of(F&& call) {
-  try {
-    call();
-  } catch (const UsageError& error) {
-    return error.what();
-  }
-  return "nothing thrown";
-}
 
 std::vector<int64_t> labels_of(const Superpixels& superpixels) {
   return superpixels.labels.to_vector<int64_t>();
@@ -211,7 +203,7 @@ TEST(Superpixels, GridsHaveCellsOfEqualSize) {
   EXPECT_EQ(parts_of(uneven), 64);
   EXPECT_THAT(sizes_of(uneven), testing::Each(testing::AllOf(testing::Ge(48), testing::Le(63))));
   EXPECT_EQ(grid(2, 3, 8).count, 6);
-  EXPECT_THAT(error_of([] { grid(2, 3, 0); }), HasSubstr("[grid]"));
+  EXPECT_THAT(error_of<UsageError>([] { grid(2, 3, 0); }), HasSubstr("[grid]"));
 }
 
 TEST(Superpixels, LabelsOfTheUsersOwnAreNumberedAnew) {
@@ -219,8 +211,11 @@ TEST(Superpixels, LabelsOfTheUsersOwnAreNumberedAnew) {
   EXPECT_EQ(found.count, 3);
   EXPECT_THAT(labels_of(found), ElementsAre(2, 0, 2, 1, 1, 0));
   EXPECT_EQ(from_labels(Tensor::full({2, 2}, 255, DType::kUInt8)).count, 1);
-  EXPECT_THAT(error_of([] { from_labels(Tensor::zeros({2, 2})); }), HasSubstr("float32"));
-  EXPECT_THAT(error_of([] {
+  EXPECT_THAT(error_of<UsageError>([] {
+                from_labels(Tensor::zeros({2, 2}));
+              }),
+              HasSubstr("float32"));
+  EXPECT_THAT(error_of<UsageError>([] {
                 from_labels(Tensor::zeros({2, 2, 1}, DType::kInt64));
               }),
               HasSubstr("(2, 2, 1)"));
@@ -242,21 +237,26 @@ TEST(Superpixels, AreNamedInWords) {
   }
   for (const char* wrong : {"slic:", "slic:0", "slic:-4", "slic:7x", "grid", "grid:2.5",
                             "quickshift:4", "felzenszwalb:99999999999999999999"}) {
-    EXPECT_THAT(error_of([&] { parse_superpixels(wrong); }), HasSubstr(wrong));
+    EXPECT_THAT(error_of<UsageError>([&] { parse_superpixels(wrong); }), HasSubstr(wrong));
   }
 }
 
 TEST(Superpixels, RefuseWhatIsNoImage) {
   const Tensor image = noisy_image(8, 8, 6);
-  EXPECT_THAT(error_of([&] { slic(Tensor::zeros({8, 8, 3})); }), HasSubstr("float32"));
-  EXPECT_THAT(error_of([&] { quickshift(image.reshape({8, 24})); }), HasSubstr("(8, 24)"));
-  EXPECT_THAT(error_of([&] {
+  EXPECT_THAT(error_of<UsageError>([&] { slic(Tensor::zeros({8, 8, 3})); }), HasSubstr("float32"));
+  EXPECT_THAT(error_of<UsageError>([&] {
+                quickshift(image.reshape({8, 24}));
+              }),
+              HasSubstr("(8, 24)"));
+  EXPECT_THAT(error_of<UsageError>([&] {
                 felzenszwalb(Tensor::zeros({0, 8, 3}, DType::kUInt8));
               }),
               HasSubstr("(0, 8, 3)"));
-  EXPECT_THAT(error_of([&] { quickshift(image, {.kernel_size = 0.5}); }), HasSubstr("0.5"));
-  EXPECT_THAT(error_of([&] { slic(image, {.segments = 0}); }), HasSubstr("segment"));
-  EXPECT_THAT(error_of([&] { slic(image, {.compactness = 0}); }), HasSubstr("compactness"));
+  EXPECT_THAT(error_of<UsageError>([&] { quickshift(image, {.kernel_size = 0.5}); }),
+              HasSubstr("0.5"));
+  EXPECT_THAT(error_of<UsageError>([&] { slic(image, {.segments = 0}); }), HasSubstr("segment"));
+  EXPECT_THAT(error_of<UsageError>([&] { slic(image, {.compactness = 0}); }),
+              HasSubstr("compactness"));
 }
 
 // --- kernels against their definitions -----------------------------------------------------------

@@ -6,22 +6,14 @@
 
 #include "tensor/math.h"
 #include "tensor/random.h"
+#include "tests/error_support.h"
 
 namespace glassnet {
 namespace {
 
+using test::error_of;
 using testing::ElementsAre;
 using testing::HasSubstr;
-
-template <class F>
-std::string error_of(F&& call) {
-  try {
-    call();
-  } catch (const Error& error) {
-    return error.what();
-  }
-  return "nothing thrown";
-}
 
 TEST(Shapes, KnowTheirAxes) {
   const Shape shape{2, 3, 4};

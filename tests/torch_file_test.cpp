@@ -17,6 +17,7 @@
 #include <nlohmann/json.hpp>
 
 #include "kernels/error.h"
+#include "models/zip.h"
 #include "tests/data_support.h"
 #include "tests/torch_file_support.h"
 
@@ -637,6 +638,27 @@ TEST(TorchFileGolden, FilesByPyTorchAreReadToTheLastBit) {
       }
       EXPECT_EQ(digits, wanted["bytes"].get<std::string>());
     }
+  }
+}
+
+// What is checked ahead, in pieces that threads share, is what is checked one by one.
+TEST(TorchFile, LargeEntriesAreCheckedToTheLastByte) {
+  const std::string contents = counting(700'001);
+  const std::string archive =
+      zip_of({{.name = "net/a", .contents = contents}, {.name = "net/b", .contents = "b"}});
+  const auto read = [](const std::string& bytes, const char* entry) {
+    ZipReader reader("x.pth", shared(bytes));
+    reader.check_ahead("net/");
+    return std::string(reader.read(entry));
+  };
+  EXPECT_EQ(read(archive, "net/a"), contents);
+  const size_t begin = archive.find(contents);
+  for (const size_t at : {0, 262'143, 262'144, 524'288, 700'000}) {
+    std::string damaged = archive;
+    damaged[begin + at] = static_cast<char>(damaged[begin + at] ^ 1);
+    EXPECT_THAT(error_of([&] { read(damaged, "net/a"); }), HasSubstr("its checksum is wrong"))
+        << at;
+    EXPECT_EQ(read(damaged, "net/b"), "b");
   }
 }
 

@@ -12,20 +12,24 @@
 namespace glassnet {
 namespace {
 
+enum class Layers { kNone, kOne, kSeveral };
+
 struct Method {
   const char* name;
-  bool looks_at_layer;
+  Layers looks_at;
   std::function<Explanation(Module&, const Tensor& image, const ExplainOptions&)> explain;
 };
 
 Method cam_method(const char* name, CamMethod method) {
-  return {name, true, [method](Module& model, const Tensor& image, const ExplainOptions& o) {
-            CamOptions options = o.cam;
-            options.layers.clear();
-            if (!o.layer.empty()) options.layers = {o.layer};
-            const Tensor at_layer = cam(model, image, o.target, method, options).at_layers[0];
-            return Explanation{enlarged(relu(at_layer), image.dim(1), image.dim(2)), false};
-          }};
+  return {
+      name, Layers::kSeveral,
+      [method](Module& model, const Tensor& image, const ExplainOptions& o) {
+        CamOptions options = o.cam;
+        options.layers = o.layers;
+        const Cam found = cam(model, image, o.target, method, options);
+        if (found.at_layers.size() > 1) return Explanation{found.map, false};
+        return Explanation{enlarged(relu(found.at_layers[0]), image.dim(1), image.dim(2)), false};
+      }};
 }
 
 Explanation magnitude(const Tensor& x) {
@@ -50,32 +54,33 @@ const std::vector<Method>& methods() {
       cam_method("scorecam", CamMethod::kScoreCam),
       cam_method("ablationcam", CamMethod::kAblationCam),
       cam_method("eigencam", CamMethod::kEigenCam),
-      {"saliency", false,
+      {"saliency", Layers::kNone,
        [](Module& model, const Tensor& image, Options o) {
          return Explanation{saliency(model, image, o.target), false};
        }},
-      {"inputxgradient", false,
+      {"inputxgradient", Layers::kNone,
        [](Module& model, const Tensor& image, Options o) {
          return Explanation{sum_of_channels(input_x_gradient(model, image, o.target)), true};
        }},
-      {"smoothgrad", false,
+      {"smoothgrad", Layers::kNone,
        [](Module& model, const Tensor& image, Options o) {
          return magnitude(smooth_grad(model, image, o.target, o.noise));
        }},
-      {"vargrad", false,
+      {"vargrad", Layers::kNone,
        [](Module& model, const Tensor& image, Options o) {
          return magnitude(var_grad(model, image, o.target, o.noise));
        }},
-      {"ig", false, integrated},
-      {"guided-backprop", false,
+      {"ig", Layers::kNone, integrated},
+      {"guided-backprop", Layers::kNone,
        [](Module& model, const Tensor& image, Options o) {
          return magnitude(guided_backprop(model, image, o.target));
        }},
-      {"guided-gradcam", true,
+      {"guided-gradcam", Layers::kOne,
        [](Module& model, const Tensor& image, Options o) {
-         return magnitude(guided_grad_cam(model, image, o.target, o.layer));
+         return magnitude(
+             guided_grad_cam(model, image, o.target, o.layers.empty() ? "" : o.layers[0]));
        }},
-      {"occlusion", false,
+      {"occlusion", Layers::kNone,
        [](Module& model, const Tensor& image, Options o) {
          return Explanation{occlusion(model, image, o.target, o.occlusion), true};
        }},
@@ -109,12 +114,19 @@ void require_method(const std::string& method) {
 }
 
 bool looks_at_layer(const std::string& method) {
-  return find_method(method).looks_at_layer;
+  return find_method(method).looks_at != Layers::kNone;
+}
+
+void require_layers(const std::string& method, const std::vector<std::string>& layers) {
+  if (layers.size() <= 1 || find_method(method).looks_at != Layers::kOne) return;
+  throw UsageError(
+      fmt::format("{} looks at one layer, and was given {}", method, fmt::join(layers, ", ")));
 }
 
 Explanation explain(Module& model, const Tensor& image, const std::string& method,
                     const ExplainOptions& options) {
   require_image(image);
+  require_layers(method, options.layers);
   return find_method(method).explain(model, image, options);
 }
 

@@ -17,21 +17,22 @@ namespace glassnet {
 
 struct ExplainOptions {
   Target target = 0;
-  std::string layer;  // for methods that look at a layer; empty: a ResNet's last stage
-  CamOptions cam;     // but for its layers
+  std::vector<std::string> layers;  // for methods that look at any; none: a ResNet's last stage
+  CamOptions cam;                   // but for its layers
   NoiseOptions noise;
   IntegrationOptions integration;
   OcclusionOptions occlusion;
 };
 
 struct Explanation {
-  Tensor map;      // (H, W), neither scaled nor coloured
+  Tensor map;      // (H, W), not coloured, nor scaled but where several layers are averaged
   bool is_signed;  // negative values speak against the class; otherwise there are none
   // What else a method found out, by name: "completeness delta".
   std::vector<std::pair<std::string, double>> figures = {};
 };
 
-// The methods of xai/cam.h, rectified and bilinearly enlarged:
+// The methods of xai/cam.h, rectified and bilinearly enlarged; of several layers `Cam::map`, the
+// mean of what is scaled to [0, 1]:
 //   gradcam, gradcam++, hirescam, layercam, xgradcam, scorecam, ablationcam, eigencam
 // and those of xai/gradients.h:
 //   saliency, smoothgrad, vargrad, guided-backprop, guided-gradcam   largest_magnitude of them
@@ -42,6 +43,8 @@ const std::vector<std::string>& explanation_methods();
 void require_method(const std::string& method);
 // Whether a method looks at a layer.
 bool looks_at_layer(const std::string& method);
+// Throws UsageError when a method that looks at one layer only is given several.
+void require_layers(const std::string& method, const std::vector<std::string>& layers);
 
 Explanation explain(Module& model, const Tensor& image, const std::string& method,
                     const ExplainOptions& options);
