@@ -21,6 +21,7 @@
 #include "report/colormap.h"
 #include "report/confusion_image.h"
 #include "report/draw.h"
+#include "report/line_chart.h"
 #include "report/overlay.h"
 #include "report/sheet.h"
 #include "report/terminal.h"
