@@ -62,7 +62,7 @@ std::vector<Pointing> pointing_of(const std::vector<const Subject*>& subjects,
     std::vector<double> hits, energies, areas;
     for (size_t i = 0; i < games.size(); ++i) {
       if (label >= 0 && subjects[i]->label != label) continue;
-      hits.push_back(games[i].hit ? 1 : 0);
+      hits.push_back(games[i].hit);
       energies.push_back(games[i].energy);
       areas.push_back(games[i].area);
     }
@@ -126,6 +126,9 @@ MethodTrust measure_method(const std::string& method, LoadedModel& network,
         return map_of(method, network, *subject, request.method, subject->facts.target.of);
       },
       request.method.seed);
+  for (const RandomisedLayer& row : result.randomised) {
+    result.mean_correlation += row.correlation / static_cast<double>(result.randomised.size());
+  }
   return result;
 }
 
@@ -136,7 +139,7 @@ void find_doubts(NetworkTrust& result) {
                     result.images, percent(result.chance)));
   }
   for (MethodTrust& method : result.methods) {
-    if (!method.randomised.empty() && method.randomised.back().correlation >= kStaysHigh) {
+    if (method.mean_correlation >= kStaysHigh) {
       method.doubts.emplace_back("shows the picture, not the network");
     }
     if (!method.deletion.better() && !method.insertion.better()) {

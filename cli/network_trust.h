@@ -18,9 +18,9 @@
 
 namespace glassnet::cli {
 
-// Where the correlation is as high as this when all parameters are drawn anew, a map owes more to
-// the picture than to them.
-inline constexpr double kStaysHigh = 0.5;
+// A map whose correlation with the one before is as high as this, on the mean of all stages that
+// are drawn anew one after the other, owes more to the picture than to the network.
+inline constexpr double kStaysHigh = 0.6;
 
 // Up to `count` of the samples, class after class in turn, each class's drawn by the seed.
 std::vector<Sample> spread_over_classes(const std::vector<Sample>& samples, int64_t count,
@@ -59,6 +59,7 @@ struct Pointing {
 struct MethodTrust {
   std::string method;
   std::vector<RandomisedLayer> randomised;
+  double mean_correlation = 0;      // of them; NaN where no picture's map tells
   Comparison deletion, insertion;   // areas; chance: random maps
   std::vector<Pointing> pointing;   // of each class with masks, then of all; empty without masks
   int64_t blank = 0;                // maps that name no pixel before another

@@ -82,6 +82,10 @@ void print_randomisation(const NetworkTrust& trust) {
     }
     table.add_row(cells);
   }
+  table.add_rule();
+  std::vector<std::string> means = {"mean"};
+  for (const MethodTrust& method : trust.methods) means.push_back(number(method.mean_correlation));
+  table.add_row(means);
   fmt::print("{}", table.str());
 }
 
@@ -126,7 +130,8 @@ void print_verdict(const NetworkTrust& trust) {
   for (const MethodTrust& method : trust.methods) {
     std::vector<std::string> why = method.doubts;
     if (!trust.doubts.empty()) why.insert(why.begin(), "the network has learnt nothing");
-    if (method.blank > 0) why.push_back(fmt::format("{} blank maps", method.blank));
+    if (method.blank > 0)
+      why.push_back(fmt::format("{} of {} maps are blank", method.blank, trust.images));
     table.add_row({method.method, trust.passes(method) ? "passes" : "FAILS",
                    fmt::format("{}", fmt::join(why, "; "))});
   }
@@ -172,6 +177,7 @@ nlohmann::ordered_json json_of(const NetworkTrust& trust) {
                        {"doubts", m.doubts},
                        {"blank_maps", m.blank},
                        {"randomisation", rows},
+                       {"mean_correlation", m.mean_correlation},
                        {"deletion", json_of(m.deletion, "random_maps")},
                        {"insertion", json_of(m.insertion, "random_maps")},
                        {"pointing_game", pointing}});
@@ -190,7 +196,7 @@ std::string chart_of(const NetworkTrust& trust) {
                   .x_title = "parameters drawn anew, from the answer down to",
                   .y_title = "Spearman's correlation",
                   .positions = {"none"},
-                  .level = {{kStaysHigh, "above: shows the picture, not the network"}}};
+                  .level = {{kStaysHigh, "a mean above: shows the picture, not the network"}}};
   for (const RandomisedLayer& row : trust.methods[0].randomised) {
     chart.positions.push_back(row.layer);
   }

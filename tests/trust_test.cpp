@@ -202,12 +202,14 @@ TEST(Trust, RandomisationTellsMapsOfTheNetworkFromMapsOfThePicture) {
 TEST(Trust, ThePointingGameLooksAtTheHighestPixelAndAtTheEnergy) {
   const Tensor mask = Tensor::from<float>({1, 1, 0, 0}, {2, 2});
   const PointingGame hit = pointing_game(Tensor::from<float>({3, 1, 2, -5}, {2, 2}), mask);
-  EXPECT_TRUE(hit.hit);
+  EXPECT_EQ(hit.hit, 1);
   EXPECT_DOUBLE_EQ(hit.energy, 4.0 / 6);
   EXPECT_DOUBLE_EQ(hit.area, 0.5);
-  EXPECT_FALSE(pointing_game(Tensor::from<float>({0, 1, 2, 0}, {2, 2}), mask).hit);
+  EXPECT_EQ(pointing_game(Tensor::from<float>({0, 1, 2, 0}, {2, 2}), mask).hit, 0);
+  // A highest superpixel that only touches the object.
+  EXPECT_DOUBLE_EQ(pointing_game(Tensor::from<float>({0, 2, 2, 2}, {2, 2}), mask).hit, 1.0 / 3);
   const PointingGame blank = pointing_game(Tensor::zeros({2, 2}), mask);
-  EXPECT_FALSE(blank.hit);
+  EXPECT_EQ(blank.hit, 0);
   EXPECT_TRUE(std::isnan(blank.energy));
 }
 

@@ -343,17 +343,17 @@ PointingGame pointing_game(const Tensor& map, const Tensor& mask) {
   const std::vector<double> values = map.to_vector<double>(), object = mask.to_vector<double>();
   const double highest = *std::max_element(values.begin(), values.end());
   PointingGame result;
-  double positive = 0, inside = 0, covered = 0;
+  double positive = 0, inside = 0, covered = 0, peaks = 0, peaks_inside = 0;
   for (size_t i = 0; i < values.size(); ++i) {
-    const bool on_object = object[i] != 0;
-    const double value = std::max(values[i], 0.0);
+    const double on_object = object[i] != 0 ? 1 : 0, value = std::max(values[i], 0.0);
+    covered += on_object;
     positive += value;
-    if (!on_object) continue;
-    inside += value;
-    covered += 1;
-    // A map that is the same everywhere points nowhere.
-    result.hit = result.hit || (values[i] == highest && highest > 0);
+    inside += on_object * value;
+    if (values[i] != highest) continue;
+    peaks += 1;
+    peaks_inside += on_object;
   }
+  result.hit = highest > 0 && !is_blank(map) ? peaks_inside / peaks : 0;
   result.energy = positive > 0 ? inside / positive : kNoNumber;
   result.area = covered / static_cast<double>(values.size());
   return result;

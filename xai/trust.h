@@ -113,7 +113,9 @@ double spearman(const Tensor& a, const Tensor& b);
 // --- masks of the object -------------------------------------------------------------------------
 
 struct PointingGame {
-  bool hit = false;   // the map's highest pixel (one of them) lies on the object
+  // Whether the map's highest pixel lies on the object, 1 or 0; of several that are equally high,
+  // such as a superpixel's, the share that does. 0 for a blank map, which points nowhere.
+  double hit = 0;
   double energy = 0;  // share of the map's positive values that does; NaN where it has none
   double area = 0;    // share of the picture that the object covers: both, for a map of chance
 };
