@@ -1,5 +1,6 @@
 #include "cli/network_input.h"
 
+#include <utility>
 #include <vector>
 
 #include <fmt/format.h>
@@ -16,11 +17,11 @@ Image prepare_picture(const std::filesystem::path& path, const ModelCard& card) 
 
 Tensor prepare_mask(const std::filesystem::path& mask, const std::filesystem::path& picture,
                     const ModelCard& card) {
-  const auto [height, width] = read_image_size(picture);
+  const std::pair<int, int> size = read_image_size(picture);
   const Image whole = read_image(mask);
-  require(whole.height == height && whole.width == width, [&] {
+  require(size == std::pair(whole.height, whole.width), [&] {
     return fmt::format("{} is {} x {} pixels, but its picture {} is {} x {}", mask.string(),
-                       whole.width, whole.height, picture.string(), width, height);
+                       whole.width, whole.height, picture.string(), size.second, size.first);
   });
   const Image fitted = fit_image(whole, card.image_size, parse_fit(card.fit));
   std::vector<uint8_t> covered;

@@ -72,19 +72,22 @@ std::vector<Column> columns(std::vector<std::string> left,
 void print_randomisation(const NetworkTrust& trust) {
   fmt::print(
       "\nParameters drawn anew, from the answer down to …: Spearman's correlation of the map\n"
-      "with the one before ({} pictures). It should fall towards 0.\n\n",
+      "with the one before ({} pictures). It should fall towards 0. !: stays high.\n\n",
       trust.sanity_images);
   Table table(columns({"down to"}, trust.methods));
   for (size_t row = 0; row < trust.methods[0].randomised.size(); ++row) {
     std::vector<std::string> cells = {trust.methods[0].randomised[row].layer};
     for (const MethodTrust& method : trust.methods) {
-      cells.push_back(number(method.randomised[row].correlation));
+      cells.push_back(number(method.randomised[row].correlation) + "  ");
     }
     table.add_row(cells);
   }
   table.add_rule();
   std::vector<std::string> means = {"mean"};
-  for (const MethodTrust& method : trust.methods) means.push_back(number(method.mean_correlation));
+  for (const MethodTrust& method : trust.methods) {
+    means.push_back(number(method.mean_correlation) +
+                    (method.mean_correlation >= kStaysHigh ? " !" : "  "));
+  }
   table.add_row(means);
   fmt::print("{}", table.str());
 }
@@ -130,8 +133,9 @@ void print_verdict(const NetworkTrust& trust) {
   for (const MethodTrust& method : trust.methods) {
     std::vector<std::string> why = method.doubts;
     if (!trust.doubts.empty()) why.insert(why.begin(), "the network has learnt nothing");
-    if (method.blank > 0)
+    if (method.blank > 0) {
       why.push_back(fmt::format("{} of {} maps are blank", method.blank, trust.images));
+    }
     table.add_row({method.method, trust.passes(method) ? "passes" : "FAILS",
                    fmt::format("{}", fmt::join(why, "; "))});
   }
@@ -196,12 +200,14 @@ std::string chart_of(const NetworkTrust& trust) {
                   .x_title = "parameters drawn anew, from the answer down to",
                   .y_title = "Spearman's correlation",
                   .positions = {"none"},
-                  .level = {{kStaysHigh, "a mean above: shows the picture, not the network"}}};
+                  .level = {{kStaysHigh, "a mean above this: shows the picture, not the network"}}};
   for (const RandomisedLayer& row : trust.methods[0].randomised) {
     chart.positions.push_back(row.layer);
   }
   for (const MethodTrust& method : trust.methods) {
-    ChartLine line{.name = method.method, .values = {1}};
+    ChartLine line{.name = fmt::format("{}, mean {}", method.method,
+                                       number(method.mean_correlation, "{:.2f}")),
+                   .values = {1}};
     for (const RandomisedLayer& row : method.randomised) line.values.push_back(row.correlation);
     chart.lines.push_back(std::move(line));
   }
@@ -310,7 +316,7 @@ void add_trust(CLI::App& app, Action& action) {
       ->capture_default_str();
   command->add_option(
       "--masks", a.masks,
-      "folder of masks, CLASS/NAME.png of CLASS/NAME.jpg, not black on the object (default: where "
+      "folder of masks, CLASS/NAME.png of CLASS/NAME.jpg, white on the object (default: where "
       "`glassnet scenes` puts them)");
   command->add_flag("--random-weights", a.random_weights,
                     "draw all parameters anew first: what a network looks like that fails");

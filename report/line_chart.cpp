@@ -106,7 +106,7 @@ std::string line_chart_svg(const LineChart& chart) {
   const double width = std::max({right + kLabelGap + 6 + names + kMargin,
                                  2 * kMargin + text_width(chart.title, kTitleSize),
                                  2 * kMargin + text_width(chart.subtitle, kTextSize)});
-  const double height = bottom + 58 + kMargin;
+  const double height = bottom + (chart.level ? 82 : 58) + kMargin;
   const auto x_of = [&](size_t i) {
     return positions == 1
                ? left
@@ -141,9 +141,12 @@ std::string line_chart_svg(const LineChart& chart) {
       "\n",
       kMargin + 8, (top + bottom) / 2, kTextSize, kFaint, escaped(chart.y_title));
   if (chart.level) {
-    const double y = y_of(chart.level->first);
-    svg += rule(left, y, right, y, kFaint, R"( stroke-dasharray="5 4")");
-    svg += text_at(right, y - 6, chart.level->second, "end", kTextSize, kFaint);
+    // Explained below: anywhere else a line may run through the words.
+    constexpr const char* kDashes = R"( stroke-dasharray="5 4")";
+    const double y = y_of(chart.level->first), key = bottom + 72;
+    svg += rule(left, y, right, y, kFaint, kDashes);
+    svg += rule(left, key, left + 36, key, kFaint, kDashes);
+    svg += text_at(left + 46, key + 4.5, chart.level->second, "start", kTextSize, kFaint);
   }
 
   std::vector<double> ends;

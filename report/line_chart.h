@@ -19,7 +19,7 @@ struct LineChart {
   std::vector<std::string> positions;  // below the axis, from left to right
   std::vector<ChartLine> lines;        // told apart by their names and colours that all can see
   double low = 0, high = 1;            // of the axis, widened to hold every value
-  std::optional<std::pair<double, std::string>> level;  // a dashed line across, and what it says
+  std::optional<std::pair<double, std::string>> level;  // a dashed line, and what it means
 };
 
 // A whole SVG file. Throws Error when there is no position, or a line has not one value for each.
