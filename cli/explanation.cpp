@@ -280,10 +280,20 @@ void measure_trust(MethodResult& result, LoadedModel& network, PictureFacts& fac
   Module& model = *network.model;
   const ClassProbability probability = probability_of(model, facts.target.of);
   if (!facts.random) facts.random = random_maps(facts.input, probability, 3, options.seed);
-  result.trust = {{"deletion", deletion(facts.input, result.map, probability).area},
+  const double deleted = deletion(facts.input, result.map, probability).area;
+  const double inserted = insertion(facts.input, result.map, probability).area;
+  result.trust = {{"deletion", deleted},
                   {"deletion of random maps", facts.random->deletion},
-                  {"insertion", insertion(facts.input, result.map, probability).area},
+                  {"insertion", inserted},
                   {"insertion of random maps", facts.random->insertion}};
+  // A blank map's NaN is better than nothing.
+  const auto mark = [&](const char* measure, double gain, double gain_over_best) {
+    if (gain > kLeastGain && gain_over_best > 0) return;
+    result.no_better_than_random.emplace_back(measure);
+  };
+  const RandomMaps& random = *facts.random;
+  mark("deletion", random.deletion - deleted, random.best_deletion - deleted);
+  mark("insertion", inserted - random.insertion, inserted - random.best_insertion);
   if (options.trust != Trust::kAll) return;
   result.trust.emplace_back(
       "infidelity", infidelity(facts.input, result.map, probability, {.seed = options.seed}));
@@ -337,6 +347,7 @@ nlohmann::ordered_json json_of(const MethodResult& result) {
   nlohmann::ordered_json json = {{"signed", result.is_signed},
                                  {"figures", object(result.figures)},
                                  {"trust", object(result.trust)}};
+  if (!result.trust.empty()) json["no_better_than_random"] = result.no_better_than_random;
   if (!result.lime) return json;
   const LimeResult& lime = *result.lime;
   json["intercept"] = lime.intercepts[0];
@@ -379,13 +390,19 @@ std::string line_of(const MethodResult& result) {
     }
   }
   const auto& trust = result.trust;
+  const auto& unproven = result.no_better_than_random;
   for (size_t i = 0; i < trust.size(); ++i) {
-    std::string part = fmt::format("{} {:.3f}", trust[i].first, trust[i].second);
-    if (i + 1 < trust.size() && trust[i + 1].first == trust[i].first + " of random maps") {
-      part += fmt::format(" (random {:.3f})", trust[++i].second);
+    const std::string& name = trust[i].first;
+    std::string part = std::isnan(trust[i].second)
+                           ? fmt::format("{} -", name)
+                           : fmt::format("{} {:.3f}", name, trust[i].second);
+    if (i + 1 < trust.size() && trust[i + 1].first == name + " of random maps") {
+      const bool marked = std::find(unproven.begin(), unproven.end(), name) != unproven.end();
+      part += fmt::format(" (random {:.3f}{})", trust[++i].second, marked ? ", no better" : "");
     }
     parts.push_back(std::move(part));
   }
+  if (unproven.size() == 2) parts.emplace_back("SAYS NO MORE THAN RANDOM MAPS");
   return fmt::format("{}", fmt::join(parts, "  "));
 }
 

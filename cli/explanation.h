@@ -65,7 +65,9 @@ struct MethodResult {
   std::string method;
   Tensor map;  // (S, S) float32 on the CPU
   bool is_signed = false;
-  Figures figures, trust;          // by name, in the order in which they are printed
+  Figures figures, trust;  // by name, in the order in which they are printed
+  // "deletion", "insertion", where the map is no better than each of the random ones.
+  std::vector<std::string> no_better_than_random;
   std::optional<LimeResult> lime;  // of one class
   std::optional<Superpixels> superpixels;
 };

@@ -1,5 +1,10 @@
 #include "cli/network_input.h"
 
+#include <utility>
+#include <vector>
+
+#include <fmt/format.h>
+
 #include "autograd/variable.h"
 #include "data/input.h"
 #include "data/loader.h"
@@ -10,6 +15,20 @@ namespace glassnet::cli {
 
 Image prepare_picture(const std::filesystem::path& path, const ModelCard& card) {
   return fit_image(read_image(path), card.image_size, parse_fit(card.fit));
+}
+
+Tensor prepare_mask(const std::filesystem::path& mask, const std::filesystem::path& picture,
+                    const ModelCard& card) {
+  const std::pair<int, int> size = read_image_size(picture);
+  const Image whole = read_image(mask);
+  require(size == std::pair(whole.height, whole.width), [&] {
+    return fmt::format("{} is {} x {} pixels, but its picture {} is {} x {}", mask.string(),
+                       whole.width, whole.height, picture.string(), size.second, size.first);
+  });
+  const Image fitted = fit_image(whole, card.image_size, parse_fit(card.fit));
+  std::vector<uint8_t> covered;
+  for (size_t i = 0; i < fitted.rgb.size(); i += 3) covered.push_back(fitted.rgb[i] >= 128 ? 1 : 0);
+  return Tensor::from(covered, {fitted.height, fitted.width});
 }
 
 Tensor network_input(const Image& picture, const ModelCard& card) {

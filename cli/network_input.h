@@ -12,6 +12,10 @@ namespace glassnet::cli {
 
 // Decoded and made square as the network was trained: (image_size, image_size).
 Image prepare_picture(const std::filesystem::path& path, const ModelCard& card);
+// The mask of that picture, cut and resized with it: (S, S) uint8, 1 where the object covers half
+// of a pixel or more. Throws Error when the file has another size than the picture.
+Tensor prepare_mask(const std::filesystem::path& mask, const std::filesystem::path& picture,
+                    const ModelCard& card);
 // Normalised float32 (1, S, S, 3).
 Tensor network_input(const Image& picture, const ModelCard& card);
 // inputs (N, S, S, 3), on any device -> (N, classes) on the model's, without recording.

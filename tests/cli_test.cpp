@@ -10,6 +10,7 @@
 #include <fmt/format.h>
 #include <nlohmann/json.hpp>
 
+#include "report/draw.h"
 #include "tensor/npy.h"
 #include "tests/data_support.h"
 
@@ -78,7 +79,7 @@ class CommandLine : public testing::Test {
 
 TEST_F(CommandLine, EveryCommandHasHelpWithAnExample) {
   for (const char* command :
-       {"train", "predict", "evaluate", "explain", "scenes", "summary", "devices", "demo",
+       {"train", "predict", "evaluate", "explain", "trust", "scenes", "summary", "devices", "demo",
         "weights", "weights inspect", "weights convert", "weights diff"}) {
     const Outcome outcome = run(std::string(command) + " --help");
     EXPECT_EQ(outcome.code, 0) << command;
@@ -198,7 +199,12 @@ TEST_F(CommandLine, ExplainsByLimeAndSaysHowFarItCanBeTrusted) {
     EXPECT_TRUE(record["trust"].contains(measure)) << measure;
   }
   const auto cam = nlohmann::json::parse(contents(path("lime/00001.gradcam.json")));
-  EXPECT_GE(cam["trust"]["max-sensitivity"].get<double>(), 0);
+  // The last stage has one pixel at 32 px, and so the map one value, of which nothing is measured.
+  for (const char* measure : {"deletion", "insertion", "infidelity", "max-sensitivity"}) {
+    EXPECT_TRUE(cam["trust"][measure].is_null()) << measure;
+  }
+  EXPECT_EQ(cam["no_better_than_random"].size(), 2u);
+  EXPECT_THAT(first.out, HasSubstr("max-sensitivity -  SAYS NO MORE THAN RANDOM MAPS"));
   // The map has each superpixel's weight where that lies.
   const auto map = load_npy(path("lime/00001.lime.npy")).to_vector<float>();
   const auto labels = load_npy(path("lime/00001.lime.labels.npy")).to_vector<int64_t>();
@@ -397,6 +403,83 @@ TEST_F(CommandLine, RefusesExplanationsThatMakeNoSense) {
   refuses(begin + "--trust me", 2, "none, curves, all");
   refuses(begin + "--against oceans", 2, "oceans");
   refuses(begin + "--class sea --against sea --trust none", 2, "against itself");
+}
+
+TEST_F(CommandLine, TrustsATrainedNetworkAndNotARandomOne) {
+  // A square on noise, whose colour is the class.
+  Random random(0, Stream::kUser);
+  for (const auto& [split, count] : {std::pair("train", 24), std::pair("test", 12)}) {
+    for (const char* name : {"green", "red"}) {
+      fs::create_directories(path(fmt::format("squares/{}/{}", split, name)));
+      fs::create_directories(path(fmt::format("squares/masks/{}/{}", split, name)));
+      for (int i = 0; i < count; ++i) {
+        Image image = test::noise_image(32, 32, random.next()), mask(32, 32);
+        const auto top = static_cast<int>(random.below(20)),
+                   left = static_cast<int>(random.below(20));
+        const bool green = std::string(name) == "green";
+        fill_rectangle(image, top, left, 12, 12, green ? Rgb{40, 200, 40} : Rgb{200, 40, 40});
+        fill_rectangle(mask, top, left, 12, 12, kWhite);
+        const std::string file = fmt::format("{}/{}/{}.png", split, name, i);
+        write_png(path("squares/" + file), image);
+        write_png(path("squares/masks/" + file), mask);
+      }
+    }
+  }
+  ASSERT_EQ(run("train {0}/squares --model resnet20 --epochs 6 --batch-size 8 --augment none "
+                "--threads 1 --out {0}/squares-run")
+                .code,
+            0);
+  const std::string ask =
+      "trust {0}/squares-run {0}/squares --images 10 --sanity-images 2 --method gradcam,lime "
+      "--superpixels grid:4 --samples 60 --threads 1 --out {0}/trust ";
+  const Outcome outcome = run(ask);
+  ASSERT_EQ(outcome.code, 0) << outcome.err;
+  EXPECT_THAT(outcome.out, testing::AllOf(HasSubstr("10 of 24 pictures"), HasSubstr("down to"),
+                                          HasSubstr("Pointing game"), HasSubstr("passes")));
+  const auto trained = nlohmann::json::parse(contents(path("trust/trust.json")));
+  EXPECT_TRUE(trained["passes"].get<bool>()) << trained["doubts"];
+  ASSERT_EQ(trained["methods"].size(), 2u);
+  for (const auto& method : trained["methods"]) {
+    EXPECT_EQ(method["randomisation"][0]["layer"], "fc");
+    EXPECT_EQ(method["randomisation"].back()["layer"], "conv1");
+    ASSERT_EQ(method["pointing_game"].size(), 3u);
+    EXPECT_EQ(method["pointing_game"][2]["class"], "all");
+    EXPECT_NEAR(method["pointing_game"][2]["hits"]["chance"].get<double>(), 144 / 1024.0, 1e-9);
+  }
+  // LIME need not: of two classes, a network may know one as what is not the other.
+  const auto& gradcam = trained["methods"][0];
+  EXPECT_TRUE(gradcam["passes"].get<bool>()) << gradcam;
+  EXPECT_TRUE(gradcam["pointing_game"][2]["hits"]["better"].get<bool>()) << gradcam;
+  EXPECT_THAT(contents(path("trust/randomisation.svg")), testing::StartsWith("<svg"));
+
+  // The same architecture with random weights is found out, and so is each of its explanations.
+  const Outcome control = run(ask + "--random-weights");
+  ASSERT_EQ(control.code, 0) << control.err;
+  EXPECT_THAT(control.out, testing::AllOf(HasSubstr("FAILS"), HasSubstr("cannot be trusted")));
+  const auto untrained = nlohmann::json::parse(contents(path("trust/trust.json")));
+  EXPECT_FALSE(untrained["passes"].get<bool>());
+  EXPECT_EQ(untrained["doubts"].size(), 1u);
+  for (const auto& method : untrained["methods"]) EXPECT_FALSE(method["passes"].get<bool>());
+}
+
+TEST_F(CommandLine, ChecksTrustWithoutMasksAndRefusesNonsense) {
+  fs::create_directories(path("unmasked"));
+  fs::copy(path("scenes/test"), path("unmasked/test"), fs::copy_options::recursive);
+  const Outcome unmasked =
+      run("trust {0}/run {0}/unmasked --images 2 --sanity-images 1 --method saliency");
+  ASSERT_EQ(unmasked.code, 0) << unmasked.err;
+  EXPECT_THAT(unmasked.out, HasSubstr("No masks of the objects, and so no pointing game."));
+  EXPECT_EQ(unmasked.out.find("Energy"), std::string::npos);
+
+  refuses("trust {0}/run {0}/nowhere", 1, "nowhere");
+  refuses("trust {0}/run {0}/scenes --split holdout", 1, "no folder holdout");
+  refuses("trust {0}/run {0}/scenes --method gradcan", 2, "gradcan");
+  refuses("trust {0}/run {0}/scenes --images 1", 2, "--images");
+  refuses("trust {0}/run {0}/scenes --masks {0}/nowhere", 2, "--masks");
+  refuses("trust {0}/run {0}/scenes --layer layer5", 2, "layer5");
+  refuses("trust {0}/run {0}/scenes --method lime --samples few", 2, "--samples few");
+  fs::create_directories(path("pictureless/test/sea"));
+  refuses("trust {0}/run {0}/pictureless", 1, "holds no picture");
 }
 
 TEST_F(CommandLine, GoesOnPastAPictureThatCannotBeRead) {

@@ -88,6 +88,9 @@ TEST(Trust, RandomMapsLieBetweenTheBestAndTheWorst) {
   const RandomMaps random = random_maps(image, mean_of_each);
   EXPECT_LT(deletion(image, map, mean_of_each).area, random.deletion);
   EXPECT_GT(deletion(image, scale(map, -1), mean_of_each).area, random.deletion);
+  EXPECT_LE(random.best_deletion, random.deletion);
+  EXPECT_GE(random.best_insertion, random.insertion);
+  EXPECT_LT(deletion(image, map, mean_of_each).area, random.best_deletion);
   EXPECT_EQ(random_maps(image, mean_of_each).insertion, random.insertion);
   EXPECT_NE(random_maps(image, mean_of_each, 3, 1).deletion, random.deletion);
 }
@@ -95,8 +98,9 @@ TEST(Trust, RandomMapsLieBetweenTheBestAndTheWorst) {
 // --- sensitivity and infidelity ------------------------------------------------------------------
 
 TEST(Trust, MaxSensitivityIsTheLargestRelativeChange) {
-  const Tensor image = grey({1, 1, 1, 1}, 2, 2);
-  EXPECT_EQ(max_sensitivity(image, [](const Tensor&) { return Tensor::full({2, 2}, 3); }), 0);
+  const Tensor image = grey({1, 1, 1, 0.9F}, 2, 2);
+  const Tensor fixed = Tensor::from<float>({1, 2, 3, 4}, {2, 2});
+  EXPECT_EQ(max_sensitivity(image, [&](const Tensor&) { return fixed; }), 0);
   // Of the image itself: at most 0.02 of 1, and nearly so in ten draws of twelve numbers.
   const double own = max_sensitivity(image, [](const Tensor& x) { return x; });
   EXPECT_GT(own, 0.008);
@@ -106,6 +110,25 @@ TEST(Trust, MaxSensitivityIsTheLargestRelativeChange) {
               10 * own, 1e-6);
 }
 
+TEST(Trust, ABlankMapHasNoNumber) {
+  const Tensor image =
+      random_uniform({1, 16, 16, 3}, 0, 1, 5, static_cast<uint64_t>(Stream::kUser));
+  for (const float value : {0.0F, 2.0F, NAN}) {
+    const Tensor blank = Tensor::full({16, 16}, value);
+    EXPECT_TRUE(is_blank(blank));
+    EXPECT_TRUE(std::isnan(deletion(image, blank, mean_of_each).area));
+    EXPECT_TRUE(std::isnan(insertion(image, blank, mean_of_each).area));
+    EXPECT_TRUE(std::isnan(max_sensitivity(image, [&](const Tensor&) { return blank; })));
+  }
+  EXPECT_TRUE(std::isnan(infidelity(image, Tensor::zeros({16, 16}), mean_of_each)));
+  // Nor has a good map where there is nothing to foretell.
+  const ClassProbability sure = [](const Tensor& images) {
+    return std::vector<double>(static_cast<size_t>(images.dim(0)), 1.0);
+  };
+  EXPECT_TRUE(std::isnan(infidelity(image, sum(image, {0, 3}), sure)));
+  EXPECT_FALSE(is_blank(Tensor::from<float>({NAN, 1, 2}, {3})));
+}
+
 TEST(Trust, InfidelityIsZeroForAMapThatForetellsEveryDrop) {
   const Tensor image =
       random_uniform({1, 16, 16, 3}, 0, 1, 5, static_cast<uint64_t>(Stream::kUser));
@@ -113,7 +136,6 @@ TEST(Trust, InfidelityIsZeroForAMapThatForetellsEveryDrop) {
   EXPECT_NEAR(infidelity(image, truth, mean_of_each), 0, 1e-9);
   EXPECT_NEAR(infidelity(image, scale(truth, 100), mean_of_each), 0, 1e-9);
   EXPECT_EQ(infidelity(image, scale(truth, -1), mean_of_each), 1);
-  EXPECT_EQ(infidelity(image, Tensor::zeros({16, 16}), mean_of_each), 1);
   std::vector<float> corner(256, 0.0F);
   corner[0] = 1;
   EXPECT_GT(infidelity(image, Tensor::from(corner, {16, 16}), mean_of_each), 0.5);
@@ -153,6 +175,21 @@ TEST(Trust, RandomisationTellsMapsOfTheNetworkFromMapsOfThePicture) {
   const auto of_network = randomise_parameters(
       *model, layers, {image}, [&](const Tensor& x) { return saliency(*model, x, 2); });
   EXPECT_LT(of_network.back().correlation, 0.5);
+  // The network was drawn from this seed and never trained: drawing anew draws something else.
+  const auto same_seed = randomise_parameters(
+      *model, layers, {image}, [&](const Tensor& x) { return saliency(*model, x, 2); }, 3);
+  EXPECT_LT(same_seed.back().correlation, 0.5);
+  // A picture whose map is blank is left out; of none but such there is no number.
+  int calls = 0;
+  const auto blank_once = randomise_parameters(*model, {"fc"}, {image, image}, [&](const Tensor&) {
+    return ++calls == 1 ? Tensor::zeros({32, 32}) : max_last(image).reshape({32, 32});
+  });
+  EXPECT_DOUBLE_EQ(blank_once[0].correlation, 1);
+  EXPECT_TRUE(std::isnan(randomise_parameters(*model, {"fc"}, {image},
+                                              [](const Tensor&) {
+                                                return Tensor::zeros({32, 32});
+                                              })[0]
+                             .correlation));
   // All that was drawn anew is back.
   const StateDict after = model->state_dict();
   for (size_t i = 0; i < after.size(); ++i) {
@@ -165,13 +202,15 @@ TEST(Trust, RandomisationTellsMapsOfTheNetworkFromMapsOfThePicture) {
 TEST(Trust, ThePointingGameLooksAtTheHighestPixelAndAtTheEnergy) {
   const Tensor mask = Tensor::from<float>({1, 1, 0, 0}, {2, 2});
   const PointingGame hit = pointing_game(Tensor::from<float>({3, 1, 2, -5}, {2, 2}), mask);
-  EXPECT_TRUE(hit.hit);
+  EXPECT_EQ(hit.hit, 1);
   EXPECT_DOUBLE_EQ(hit.energy, 4.0 / 6);
   EXPECT_DOUBLE_EQ(hit.area, 0.5);
-  EXPECT_FALSE(pointing_game(Tensor::from<float>({0, 1, 2, 0}, {2, 2}), mask).hit);
+  EXPECT_EQ(pointing_game(Tensor::from<float>({0, 1, 2, 0}, {2, 2}), mask).hit, 0);
+  // A highest superpixel that only touches the object.
+  EXPECT_DOUBLE_EQ(pointing_game(Tensor::from<float>({0, 2, 2, 2}, {2, 2}), mask).hit, 1.0 / 3);
   const PointingGame blank = pointing_game(Tensor::zeros({2, 2}), mask);
-  EXPECT_FALSE(blank.hit);
-  EXPECT_EQ(blank.energy, 0);
+  EXPECT_EQ(blank.hit, 0);
+  EXPECT_TRUE(std::isnan(blank.energy));
 }
 
 TEST(Trust, RefusesMapsOfAnotherSize) {

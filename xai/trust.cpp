@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <cmath>
+#include <limits>
 #include <numeric>
 #include <utility>
 
@@ -14,6 +15,7 @@ namespace glassnet {
 namespace {
 
 constexpr auto kStream = static_cast<uint64_t>(Stream::kUser) + 0x7275;
+constexpr double kNoNumber = std::numeric_limits<double>::quiet_NaN();
 
 void require_map(const char* op, const Tensor& image, const Tensor& map) {
   require(image.rank() == 4 && image.dim(0) == 1 && map.rank() == 2 && map.dim(0) == image.dim(1) &&
@@ -80,10 +82,11 @@ class Batches {
   std::vector<double> results_;
 };
 
-// From `from` to `to`, pixel by pixel in this order.
+// From `from` to `to`, pixel by pixel in the map's order.
 Curve exchange(const Tensor& image, std::vector<float> from, const std::vector<float>& to,
-               const std::vector<int64_t>& order, const ClassProbability& probability,
+               const Tensor& map, const ClassProbability& probability,
                const PixelOrderOptions& options) {
+  const std::vector<int64_t> order = pixel_order(map);
   require(options.steps > 0, [] { return std::string("[trust] expected a step or more"); });
   const auto channels = static_cast<size_t>(image.dim(3));
   const size_t pixels = order.size(), steps = std::min<size_t>(options.steps, pixels);
@@ -99,7 +102,7 @@ Curve exchange(const Tensor& image, std::vector<float> from, const std::vector<f
     batches.add(from);
   }
   Curve curve{.probabilities = batches.finish()};
-  curve.area = area_below(curve.probabilities);
+  curve.area = is_blank(map) ? kNoNumber : area_below(curve.probabilities);
   return curve;
 }
 
@@ -179,33 +182,44 @@ ClassProbability probability_of(Module& model, int64_t target) {
   };
 }
 
+bool is_blank(const Tensor& map) {
+  const std::vector<double> values = map.to_vector<double>();
+  // All equal; a NaN that nothing equals is passed over.
+  const auto number = std::find_if_not(values.begin(), values.end(),
+                                       [](double value) { return std::isnan(value); });
+  return std::all_of(number, values.end(),
+                     [&](double value) { return std::isnan(value) || value == *number; });
+}
+
 Curve deletion(const Tensor& image, const Tensor& map, const ClassProbability& probability,
                const PixelOrderOptions& options) {
   require_map("deletion", image, map);
   const std::vector<float> whole = image.to_vector<float>();
-  return exchange(image, whole, std::vector<float>(whole.size(), 0.0F), pixel_order(map),
-                  probability, options);
+  return exchange(image, whole, std::vector<float>(whole.size(), 0.0F), map, probability, options);
 }
 
 Curve insertion(const Tensor& image, const Tensor& map, const ClassProbability& probability,
                 const PixelOrderOptions& options) {
   require_map("insertion", image, map);
-  return exchange(image, blurred(image), image.to_vector<float>(), pixel_order(map), probability,
-                  options);
+  return exchange(image, blurred(image), image.to_vector<float>(), map, probability, options);
 }
 
 RandomMaps random_maps(const Tensor& image, const ClassProbability& probability, int maps,
                        uint64_t seed, const PixelOrderOptions& options) {
   require(maps > 0, [] { return std::string("[random_maps] expected a map or more"); });
   constexpr int64_t kCells = 7;
-  RandomMaps result;
+  RandomMaps result{.best_deletion = HUGE_VAL, .best_insertion = -HUGE_VAL};
   for (int i = 0; i < maps; ++i) {
     const Tensor cells =
         random_uniform({1, kCells, kCells, 1}, 0, 1, seed, kStream + static_cast<uint64_t>(i));
     const Tensor map =
         resize_bilinear(cells, image.dim(1), image.dim(2)).reshape({image.dim(1), image.dim(2)});
-    result.deletion += deletion(image, map, probability, options).area / maps;
-    result.insertion += insertion(image, map, probability, options).area / maps;
+    const double deleted = deletion(image, map, probability, options).area;
+    const double inserted = insertion(image, map, probability, options).area;
+    result.deletion += deleted / maps;
+    result.insertion += inserted / maps;
+    result.best_deletion = std::min(result.best_deletion, deleted);
+    result.best_insertion = std::max(result.best_insertion, inserted);
   }
   return result;
 }
@@ -214,6 +228,7 @@ double max_sensitivity(const Tensor& image, const Explainer& explain, double rad
                        uint64_t seed) {
   const Tensor before = explain(image);
   const double scale = norm(before);
+  if (!(scale > 0) || is_blank(before)) return kNoNumber;
   double largest = 0;
   for (int i = 0; i < draws; ++i) {
     const Tensor shift = random_uniform(image.shape(), -radius, radius, seed,
@@ -221,7 +236,7 @@ double max_sensitivity(const Tensor& image, const Explainer& explain, double rad
     const Tensor after = explain(add(image, shift.to(image.device())));
     largest = std::max(largest, norm(sub(after, before)));
   }
-  return scale > 0 ? largest / scale : 0;
+  return largest / scale;
 }
 
 double infidelity(const Tensor& image, const Tensor& map, const ClassProbability& probability,
@@ -263,7 +278,7 @@ double infidelity(const Tensor& image, const Tensor& map, const ClassProbability
     sd += sums[i] * drop;
     dd += drop * drop;
   }
-  if (dd == 0) return 0;  // there is nothing to foretell
+  if (dd == 0 || is_blank(map)) return kNoNumber;
   return ss > 0 && sd > 0 ? std::max(0.0, 1 - sd * sd / (ss * dd)) : 1;
 }
 
@@ -281,17 +296,24 @@ std::vector<RandomisedLayer> randomise_parameters(
     ~Restore() { model.load_state_dict(state); }
   } const restore{model, before};
 
-  std::vector<Tensor> maps;
-  for (const Tensor& image : images) maps.push_back(abs(explain(image)));
+  std::vector<Tensor> maps, explained;
+  for (const Tensor& image : images) {
+    Tensor map = abs(explain(image));
+    if (is_blank(map)) continue;
+    maps.push_back(std::move(map));
+    explained.push_back(image);
+  }
+  // Away from the streams of `initialise`: a network that was never trained would get its own
+  // parameters back.
+  uint64_t stream = uint64_t{1} << 31;
   std::vector<RandomisedLayer> result;
   for (auto layer = layers.rbegin(); layer != layers.rend(); ++layer) {
-    initialise(model.find(*layer), seed);
-    RandomisedLayer row{.layer = *layer};
-    for (size_t i = 0; i < images.size(); ++i) {
-      row.correlation +=
-          spearman(maps[i], abs(explain(images[i]))) / static_cast<double>(images.size());
+    for (const auto& [path, below] : model.find(*layer).named_modules()) {
+      below->draw_parameters(seed, stream);
     }
-    result.push_back(std::move(row));
+    double sum = 0;
+    for (size_t i = 0; i < maps.size(); ++i) sum += spearman(maps[i], abs(explain(explained[i])));
+    result.push_back({*layer, sum / static_cast<double>(maps.size())});  // 0 / 0 of no maps
   }
   return result;
 }
@@ -321,18 +343,18 @@ PointingGame pointing_game(const Tensor& map, const Tensor& mask) {
   const std::vector<double> values = map.to_vector<double>(), object = mask.to_vector<double>();
   const double highest = *std::max_element(values.begin(), values.end());
   PointingGame result;
-  double positive = 0, inside = 0, covered = 0;
+  double positive = 0, inside = 0, covered = 0, peaks = 0, peaks_inside = 0;
   for (size_t i = 0; i < values.size(); ++i) {
-    const bool on_object = object[i] != 0;
-    const double value = std::max(values[i], 0.0);
+    const double on_object = object[i] != 0 ? 1 : 0, value = std::max(values[i], 0.0);
+    covered += on_object;
     positive += value;
-    if (!on_object) continue;
-    inside += value;
-    covered += 1;
-    // A map that is the same everywhere points nowhere.
-    result.hit = result.hit || (values[i] == highest && highest > 0);
+    inside += on_object * value;
+    if (values[i] != highest) continue;
+    peaks += 1;
+    peaks_inside += on_object;
   }
-  result.energy = positive > 0 ? inside / positive : 0;
+  result.hit = highest > 0 && !is_blank(map) ? peaks_inside / peaks : 0;
+  result.energy = positive > 0 ? inside / positive : kNoNumber;
   result.area = covered / static_cast<double>(values.size());
   return result;
 }

@@ -36,6 +36,10 @@ struct PixelOrderOptions {
   int batch_size = 32;  // images a forward pass
 };
 
+// Whether a map names no pixel before another: it is the same everywhere, or no number. What is
+// measured of such a map is NaN, since an order that it does not give is neither good nor bad.
+bool is_blank(const Tensor& map);
+
 // The probability after 0, 1, … steps, and the area below it by the trapezoid rule, both axes from
 // 0 to 1.
 struct Curve {
@@ -54,8 +58,13 @@ Curve insertion(const Tensor& image, const Tensor& map, const ClassProbability& 
 // The same for maps that know nothing: 7 x 7 uniform random numbers, enlarged bilinearly. A map
 // that is not better than these says nothing about the network.
 struct RandomMaps {
-  double deletion = 0, insertion = 0;  // mean areas
+  double deletion = 0, insertion = 0;            // mean areas
+  double best_deletion = 0, best_insertion = 0;  // the lowest and the highest area of any of them
 };
+// By how much a map has to be better, in probability. Maps of networks with random weights are
+// better than random ones by up to half of this, and surely so over many pictures: they do tell
+// what changes the answer, but hardly anything changes it.
+inline constexpr double kLeastGain = 0.01;
 RandomMaps random_maps(const Tensor& image, const ClassProbability& probability, int maps = 3,
                        uint64_t seed = 0, const PixelOrderOptions& options = {});
 
@@ -64,7 +73,7 @@ RandomMaps random_maps(const Tensor& image, const ClassProbability& probability,
 using Explainer = std::function<Tensor(const Tensor& image)>;  // -> a map (H, W)
 
 // The largest ||map(x + d) - map(x)|| / ||map(x)|| over `draws` shifts d, uniform in
-// [-radius, radius] for every number of the input. 0 is best.
+// [-radius, radius] for every number of the input. 0 is best; NaN where the map is blank.
 double max_sensitivity(const Tensor& image, const Explainer& explain, double radius = 0.02,
                        int draws = 10, uint64_t seed = 0);
 
@@ -76,15 +85,18 @@ struct InfidelityOptions {
 };
 // Squares of the image become zero; with D the drop of the probability and S the sum of the map in
 // the square, the smallest E[(b S - D)^2] / E[D^2] over all factors b >= 0, since a map's unit is
-// its own. 0: the map foretells every drop; 1: it foretells nothing.
+// its own. 0: the map foretells every drop; 1: it foretells nothing. NaN where the map is blank, or
+// the probability never drops.
 double infidelity(const Tensor& image, const Tensor& map, const ClassProbability& probability,
                   const InfidelityOptions& options = {});
 
 // --- parameter randomisation ---------------------------------------------------------------------
 
 struct RandomisedLayer {
-  std::string layer;       // up to which, from the answer down, parameters were drawn anew
-  double correlation = 0;  // Spearman's, mean over the images, of |map| before and after
+  std::string layer;  // up to which, from the answer down, parameters were drawn anew
+  // Spearman's, of |map| before and after: mean over the images whose map was not blank before, NaN
+  // where none was. A map that has become blank counts as 0.
+  double correlation = 0;
 };
 // From the last module with parameters to the first of `layers` (paths, in the order of the
 // network; all that lies below a path counts to it), each is drawn anew and stays so. Where
@@ -101,8 +113,10 @@ double spearman(const Tensor& a, const Tensor& b);
 // --- masks of the object -------------------------------------------------------------------------
 
 struct PointingGame {
-  bool hit = false;   // the map's highest pixel (one of them) lies on the object
-  double energy = 0;  // share of the map's positive values that does
+  // Whether the map's highest pixel lies on the object, 1 or 0; of several that are equally high,
+  // such as a superpixel's, the share that does. 0 for a blank map, which points nowhere.
+  double hit = 0;
+  double energy = 0;  // share of the map's positive values that does; NaN where it has none
   double area = 0;    // share of the picture that the object covers: both, for a map of chance
 };
 // mask (H, W) of any type, not zero on the object.
