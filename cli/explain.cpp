@@ -266,6 +266,14 @@ void add_explain(CLI::App& app, Action& action) {
           "what hidden superpixels become: mean, of their colours, or a colour: 127,127,127")
       ->capture_default_str()
       ->group(lime);
+  command
+      ->add_option(
+          "--lime-precision", m.lime_precision,
+          "of its forward passes: fp32, and on a GPU bf16 or fp16, with the deviation from "
+          "fp32 beside the standard errors")
+      ->check(CLI::IsMember({"fp32", "bf16", "fp16"}))
+      ->capture_default_str()
+      ->group(lime);
   command->add_option("--out", a.request.out, "folder for the results")->required();
   command
       ->add_option(

@@ -83,7 +83,8 @@ Json as_json(const DataRequest& request, const MethodOptions& options, const Mod
           {"seed", options.seed},
           {"superpixels", options.superpixels},
           {"samples", options.samples},
-          {"hide", options.hide}};
+          {"hide", options.hide},
+          {"lime_precision", options.lime_precision}};
 }
 
 // What decides between images, the network's predictions, may be a rounding away on another device.
@@ -168,7 +169,8 @@ class Explaining {
 
   void receive(int64_t row, LimeResult lime) {
     Begun& begun = begun_.at(row);
-    MethodResult result = of_lime(std::move(lime), std::move(begun.superpixels));
+    MethodResult result =
+        of_lime(std::move(lime), std::move(begun.superpixels), network_, begun.facts, options_);
     measure_trust(result, network_, begun.facts, options_);
     begun.results["lime"] = std::move(result);
   }

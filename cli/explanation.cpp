@@ -143,6 +143,28 @@ Tensor map_of(const LimeResult& lime, const Superpixels& superpixels) {
   return Tensor::from(values, superpixels.labels.shape());
 }
 
+// The largest difference between the weights of a few samples in `options.precision` and in
+// float32.
+double deviation_from_float32(LoadedModel& network, const PictureFacts& facts,
+                              const Superpixels& superpixels, LimeOptions options) {
+  constexpr int64_t kSamples = 64;
+  options.sampling = LimeSampling::kFixed;
+  options.samples = kSamples;
+  const auto weights_in = [&](DType precision) {
+    options.precision = precision;
+    return lime(
+               *network.model,
+               {.picture = facts.picture, .superpixels = superpixels, .classes = {facts.target.of}},
+               options)
+        .weights.to_vector<double>();
+  };
+  const std::vector<double> low = weights_in(options.precision);
+  const std::vector<double> exact = weights_in(DType::kFloat32);
+  double largest = 0;
+  for (size_t i = 0; i < low.size(); ++i) largest = std::max(largest, std::abs(low[i] - exact[i]));
+  return largest;
+}
+
 // Whether the sign of a weight is known: it is farther from 0 than two standard errors.
 bool is_resolved(double weight, double standard_error) {
   return std::abs(weight) > 2 * standard_error;
@@ -201,7 +223,12 @@ MethodOptions checked(const MethodOptions& options, const std::vector<std::strin
     require_known_method(method);
     if (method != kLime) require_layers(method, result.layers);
   }
-  lime_options(result, network.card);
+  const LimeOptions lime = lime_options(result, network.card);
+  if (lime.precision != DType::kFloat32 && network.model->device() == Device{}) {
+    throw UsageError(
+        fmt::format("--lime-precision {} needs a GPU; on the CPU LIME computes in fp32",
+                    options.lime_precision));
+  }
   return result;
 }
 
@@ -226,6 +253,8 @@ LimeOptions lime_options(const MethodOptions& options, const ModelCard& card) {
     result.samples = *samples;
   }
   if (options.hide != "mean") result.color = colour_in(options.hide);
+  if (options.lime_precision == "bf16") result.precision = DType::kBFloat16;
+  if (options.lime_precision == "fp16") result.precision = DType::kFloat16;
   return result;
 }
 
@@ -236,12 +265,18 @@ Superpixels superpixels_of(const Image& picture, const MethodOptions& options, D
   return (*method)(pixels, device);
 }
 
-MethodResult of_lime(LimeResult lime, Superpixels superpixels) {
+MethodResult of_lime(LimeResult lime, Superpixels superpixels, LoadedModel& network,
+                     const PictureFacts& facts, const MethodOptions& options) {
   MethodResult result{.method = kLime, .map = map_of(lime, superpixels), .is_signed = true};
   result.figures = {{"R2", lime.scores[0]},
                     {"local prediction", lime.local_predictions[0]},
                     {"superpixels", static_cast<double>(superpixels.count)},
                     {"samples", static_cast<double>(lime.samples)}};
+  if (options.lime_precision != "fp32") {
+    result.figures.emplace_back(
+        "deviation of " + options.lime_precision,
+        deviation_from_float32(network, facts, superpixels, lime_options(options, network.card)));
+  }
   result.lime = std::move(lime);
   result.superpixels = std::move(superpixels);
   return result;
@@ -261,7 +296,7 @@ MethodResult explain_by(const std::string& method, LoadedModel& network, Picture
     LimeResult of = lime(
         *network.model,
         {.picture = facts.picture, .superpixels = superpixels, .classes = {facts.target.of}}, how);
-    result = of_lime(std::move(of), std::move(superpixels));
+    result = of_lime(std::move(of), std::move(superpixels), network, facts, options);
   } else {
     Explanation explanation =
         explain(*network.model, facts.input, method, explain_options(facts, options));
@@ -384,6 +419,9 @@ std::string line_of(const MethodResult& result) {
         fmt::format("{} of {} superpixels", fmt::join(named, ", "), result.superpixels->count));
     parts.push_back(lime.exact ? fmt::format("every mask, {}", lime.samples)
                                : fmt::format("{} samples", lime.samples));
+    for (const auto& [name, value] : result.figures) {
+      if (name.starts_with("deviation")) parts.push_back(fmt::format("{} {:.2g}", name, value));
+    }
   } else {
     for (const auto& [name, value] : result.figures) {
       parts.push_back(fmt::format("{} {:.3g}", name, value));

@@ -36,6 +36,7 @@ struct MethodOptions {
   std::string superpixels = "quickshift";  // as parse_superpixels knows them, or a label image
   std::string samples = "1000";            // a number, "auto" or "exact"
   std::string hide = "mean";               // or a colour, "127,127,127"
+  std::string lime_precision = "fp32";     // of LIME's forward passes; on a GPU also bf16, fp16
   uint32_t seed = 0;
   float opacity = 0.5F;  // of a map on its picture
   Trust trust = Trust::kCurves;
@@ -73,8 +74,10 @@ struct MethodResult {
 };
 MethodResult explain_by(const std::string& method, LoadedModel& network, PictureFacts& facts,
                         const MethodOptions& options);
-// Of a LIME that was computed elsewhere.
-MethodResult of_lime(LimeResult lime, Superpixels superpixels);
+// Of a LIME that was computed elsewhere. Where its forward passes were not in float32, the figures
+// also say how far the weights of its first samples are from those in float32, at most.
+MethodResult of_lime(LimeResult lime, Superpixels superpixels, LoadedModel& network,
+                     const PictureFacts& facts, const MethodOptions& options);
 void measure_trust(MethodResult& result, LoadedModel& network, PictureFacts& facts,
                    const MethodOptions& options);
 

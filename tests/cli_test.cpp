@@ -225,6 +225,19 @@ TEST_F(CommandLine, ExplainsByLimeAndSaysHowFarItCanBeTrusted) {
   EXPECT_EQ(contents(path("own/00001.lime.npy")), contents(path("lime/00001.lime.npy")));
 }
 
+TEST_F(CommandLine, SaysHowFarLimeInLessPrecisionIsFromFloat32) {
+  const std::string ask =
+      "explain {0}/run {0}/scenes/test/sea/00001.jpg --method lime --superpixels grid:2 "
+      "--samples exact --trust none --save json --lime-precision bf16 --out {0}/bf16 ";
+  refuses(ask + "--device cpu", 2, "--lime-precision bf16 needs a GPU");
+  if (!kSimulated) GTEST_SKIP() << "the host executor is not in this build";
+  ASSERT_EQ(run(ask + "--device simt").code, 0);
+  const auto record = nlohmann::json::parse(contents(path("bf16/00001.lime.json")));
+  const double deviation = record["figures"]["deviation of bf16"];
+  EXPECT_GT(deviation, 0);
+  EXPECT_LT(deviation, 0.05);
+}
+
 TEST_F(CommandLine, ContrastsAWrongAnswerWithTheTrueOne) {
   // The same picture in the folder of a class that is not predicted.
   const auto predicted = nlohmann::json::parse(
@@ -472,7 +485,7 @@ TEST_F(CommandLine, ChecksTrustWithoutMasksAndRefusesNonsense) {
   EXPECT_EQ(unmasked.out.find("Energy"), std::string::npos);
 
   refuses("trust {0}/run {0}/nowhere", 1, "nowhere");
-  refuses("trust {0}/run {0}/scenes --split holdout", 1, "no folder holdout");
+  refuses("trust {0}/run {0}/scenes --split holdout", 2, "none of: test, train");
   refuses("trust {0}/run {0}/scenes --method gradcan", 2, "gradcan");
   refuses("trust {0}/run {0}/scenes --images 1", 2, "--images");
   refuses("trust {0}/run {0}/scenes --masks {0}/nowhere", 2, "--masks");
