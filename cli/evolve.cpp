@@ -74,22 +74,20 @@ void refuse_to_overwrite_the_log(const Arguments& a) {
 std::string decimals(double value) {
   return std::isnan(value) ? "nan" : fmt::format("{:.2f}", value);
 }
-template <class T, class Format>
-std::string shown(const std::optional<T>& value, Format&& format) {
-  return value ? format(*value) : "";
-}
-
 void print_epochs(const Evolution& evolution) {
-  Table table({{""},
-               {"epoch", Align::kRight},
-               {"accuracy", Align::kRight},
-               {"flux", Align::kRight},
-               {"loss", Align::kRight}});
-  const auto row = [&](const char* which, const EpochEvolution& epoch) {
-    table.add_row({which, fmt::format("{}", epoch.epoch), percent(epoch.accuracy),
-                   shown(epoch.flux, percent), shown(epoch.loss, decimals)});
-  };
   const auto& epochs = evolution.epochs;
+  const bool losses = epochs.front().loss.has_value();
+  std::vector<Column> columns = {
+      {""}, {"epoch", Align::kRight}, {"accuracy", Align::kRight}, {"flux", Align::kRight}};
+  if (losses) columns.push_back({"loss", Align::kRight});
+  Table table(columns);
+  const auto row = [&](const char* which, const EpochEvolution& epoch) {
+    std::vector<std::string> cells = {which, fmt::format("{}", epoch.epoch),
+                                      percent(epoch.accuracy),
+                                      epoch.flux ? percent(*epoch.flux) : ""};
+    if (losses) cells.push_back(decimals(*epoch.loss));
+    table.add_row(cells);
+  };
   row("first", epochs.front());
   row("best", *std::max_element(epochs.begin(), epochs.end(), [](const auto& a, const auto& b) {
         return a.correct < b.correct;
@@ -129,7 +127,7 @@ void print_classes(const History& history, const Evolution& evolution) {
   fmt::print("{}\n", table.str());
 }
 
-// "sea 3, forest 1, sea 8": what was predicted, and for how many epochs; long ones lose their
+// "sea ×3, forest, sea ×8": what was predicted, and for how many epochs; long ones lose their
 // middle.
 std::string predictions(const History& history, const EpochRange& window, size_t image) {
   std::vector<std::pair<int32_t, int64_t>> runs;
@@ -146,8 +144,9 @@ std::string predictions(const History& history, const EpochRange& window, size_t
       i = runs.size() - kEnds;
     }
     const auto& [label, epochs] = runs[i];
-    text += fmt::format("{}{} {}", text.empty() ? "" : ", ",
-                        history.classes[static_cast<size_t>(label)], epochs);
+    text +=
+        fmt::format("{}{}{}", text.empty() ? "" : ", ", history.classes[static_cast<size_t>(label)],
+                    epochs > 1 ? fmt::format(" ×{}", epochs) : "");
   }
   return text;
 }
@@ -173,7 +172,7 @@ void print_images(const char* heading, const History& history, const Evolution& 
                {"changes", Align::kRight},
                {"classes", Align::kRight},
                {"wrong", Align::kRight},
-               {"predicted for epochs"}});
+               {"predictions"}});
   for (size_t i = 0; i < shown; ++i) {
     const ImageEvolution& of = evolution.images[order[i]];
     const HistoryImage& image = history.images[order[i]];
@@ -183,6 +182,11 @@ void print_images(const char* heading, const History& history, const Evolution& 
                    predictions(history, evolution.window, order[i])});
   }
   fmt::print("{}\n", table.str());
+}
+
+// Ordered also where there is none, or no number.
+double confidence(const ImageEvolution& of) {
+  return of.confidence && !std::isnan(*of.confidence) ? *of.confidence : 0.0;
 }
 
 void print_tables(const History& history, const Evolution& evolution, int64_t top) {
@@ -200,7 +204,7 @@ void print_tables(const History& history, const Evolution& evolution, int64_t to
   print_images(
       "most often wrong", history, evolution, top,
       [](const ImageEvolution& a, const ImageEvolution& b) {
-        return a.wrong != b.wrong ? a.wrong > b.wrong : a.confidence < b.confidence;
+        return a.wrong != b.wrong ? a.wrong > b.wrong : confidence(a) < confidence(b);
       },
       [](const ImageEvolution& of) { return of.wrong > 0; });
 }

@@ -75,12 +75,12 @@ void TrainingProgress::epoch(const EpochMetrics& metrics) {
                                percent(*metrics.validation_accuracy));
     }
     // As wide in the first epoch, which has none.
-    const std::string flux = metrics.flux ? "flux " + percent(*metrics.flux) : "";
-    fmt::print(
-        "epoch {:>3}/{}  train {:.3f} {:>7}{}  test {:.3f} {:>7}  {:<12}  {:.0f} images/s{}\n",
-        metrics.epoch, epochs_, metrics.train_loss, percent(metrics.train_accuracy), validation,
-        metrics.test_loss, percent(metrics.test_accuracy), flux, metrics.images_per_second,
-        metrics.best ? "  best" : "");
+    const std::string flux =
+        metrics.flux ? fmt::format("flux {:>7}", percent(*metrics.flux)) : std::string(12, ' ');
+    fmt::print("epoch {:>3}/{}  train {:.3f} {:>7}{}  test {:.3f} {:>7}  {}  {:.0f} images/s{}\n",
+               metrics.epoch, epochs_, metrics.train_loss, percent(metrics.train_accuracy),
+               validation, metrics.test_loss, percent(metrics.test_accuracy), flux,
+               metrics.images_per_second, metrics.best ? "  best" : "");
   }
   std::fflush(stdout);
 }
