@@ -8,7 +8,7 @@
 // Other keys are left alone.
 //
 // Pühringer, Hinterreiter, Streit: "InstanceFlow: Visualizing the Evolution of Classifier Confusion
-// at the Instance Level", IEEE VIS 2020 (short papers), arXiv:2007.11353.
+// on the Instance Level", IEEE VIS 2020 (short papers), arXiv:2007.11353.
 #pragma once
 
 #include <filesystem>
