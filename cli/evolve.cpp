@@ -12,6 +12,7 @@
 #include "cli/output.h"
 #include "kernels/error.h"
 #include "report/terminal.h"
+#include "report/utf8.h"
 #include "training/evolution.h"
 #include "training/evolution_files.h"
 #include "training/instanceflow.h"
@@ -71,6 +72,12 @@ void refuse_to_overwrite_the_log(const Arguments& a) {
 
 // --- tables --------------------------------------------------------------------------------------
 
+// A log's name for something, short enough for a table.
+std::string in_table(const std::string& name) {
+  constexpr int kWidest = 40;
+  return fit_columns(printable(name), kWidest);
+}
+
 std::string decimals(double value) {
   return std::isnan(value) ? "nan" : fmt::format("{:.2f}", value);
 }
@@ -115,7 +122,7 @@ void print_classes(const History& history, const Evolution& evolution) {
   const auto images = static_cast<double>(history.images.size());
   for (size_t c = 0; c < evolution.classes.size(); ++c) {
     const ClassEvolution& of = evolution.classes[c];
-    row(history.classes[c], of);
+    row(in_table(history.classes[c]), of);
     const double weight = static_cast<double>(of.images) / images;
     all.images += of.images;
     all.frequency += weight * of.frequency;
@@ -144,9 +151,9 @@ std::string predictions(const History& history, const EpochRange& window, size_t
       i = runs.size() - kEnds;
     }
     const auto& [label, epochs] = runs[i];
-    text +=
-        fmt::format("{}{}{}", text.empty() ? "" : ", ", history.classes[static_cast<size_t>(label)],
-                    epochs > 1 ? fmt::format(" ×{}", epochs) : "");
+    text += fmt::format("{}{}{}", text.empty() ? "" : ", ",
+                        in_table(history.classes[static_cast<size_t>(label)]),
+                        epochs > 1 ? fmt::format(" ×{}", epochs) : "");
   }
   return text;
 }
@@ -176,10 +183,10 @@ void print_images(const char* heading, const History& history, const Evolution& 
   for (size_t i = 0; i < shown; ++i) {
     const ImageEvolution& of = evolution.images[order[i]];
     const HistoryImage& image = history.images[order[i]];
-    table.add_row({image.id, history.classes[static_cast<size_t>(image.true_class)],
-                   fmt::format("{}", of.changes), fmt::format("{}", of.variability),
-                   decimals(of.misclassification_rate),
-                   predictions(history, evolution.window, order[i])});
+    table.add_row(
+        {in_table(image.id), in_table(history.classes[static_cast<size_t>(image.true_class)]),
+         fmt::format("{}", of.changes), fmt::format("{}", of.variability),
+         decimals(of.misclassification_rate), predictions(history, evolution.window, order[i])});
   }
   fmt::print("{}\n", table.str());
 }

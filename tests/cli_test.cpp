@@ -423,6 +423,14 @@ TEST_F(CommandLine, TellsHowPredictionsEvolved) {
   ASSERT_EQ(run("evolve {0}/run --to 1 --out {0}/part.json --format instanceflow").code, 0);
   EXPECT_EQ(nlohmann::json::parse(contents(path("part.json")))["epochs"].size(), 1u);
 
+  // Names that are no names fit a terminal and stay data.
+  std::ofstream(path("odd.csv"), std::ios::binary)
+      << "a,class,1\n<b>\x1b[31m," << std::string(10000, 'x') << ",\"y\n\"\"\"\n";
+  const Outcome odd = run("evolve {0}/odd.csv");
+  ASSERT_EQ(odd.code, 0) << odd.err;
+  EXPECT_LT(odd.out.size(), 3000u);
+  EXPECT_EQ(odd.out.find('\x1b'), std::string::npos);
+
   refuses("evolve {0}/run --out {0}/page.pdf", 2, "must end in one of .instanceflow.json, .json, ");
   refuses("evolve {0}/run --from 3", 2, "epochs 3 to 2 are none of the log's, which are 1 to 2");
   refuses("evolve {0}/run --to 3", 2, "1 to 2");

@@ -246,8 +246,8 @@ TEST(PredictionTable, SaysWhatIsWrongAndWhere) {
             "log.csv: line 2: expected a comma or the line's end after a closing quote");
   EXPECT_EQ(refusal("a,1,4000000000\n"), "log.csv: expected classes below 65536, got 4000000000");
   EXPECT_EQ(refusal("picture,y,e1\na.jpg,sea,sea\n"),
-            "log.csv: line 1: nothing else in the file is of class 'y'; call the column 'true "
-            "class' if this is a header, else put a header above it");
+            "log.csv: line 1: no other class in the file is that of its second cell; call the cell "
+            "'true class' if this is a header, else put a header above it");
   std::string many = "a,x";
   for (int64_t i = 0; i < kMostClasses; ++i) many += fmt::format(",c{}", i);
   EXPECT_EQ(refusal(many), "log.csv: line 1: expected at most 65536 classes in the file");

@@ -185,13 +185,14 @@ void save_instanceflow(const fs::path& path, const History& history, const Epoch
     std::unordered_set<std::string> seen;
     for (int64_t i = 0; i < count; ++i) {
       const Ordered value = item(i);
-      const auto [text, fresh] = seen.insert(value.dump(-1, ' ', false, kReplace));
-      require(fresh, [&] {
+      const auto inserted = seen.insert(value.dump(-1, ' ', false, kReplace));
+      const std::string& text = *inserted.first;
+      require(inserted.second, [&] {
         return fmt::format("{}: InstanceFlow allows no two equal {}, and {} would be there twice",
-                           path.string(), key, text->substr(0, 60));
+                           path.string(), key, text.substr(0, 60));
       });
       write(i == 0 ? "\n" : ",\n");
-      write(*text);
+      write(text);
     }
     write("]");
   };

@@ -53,12 +53,14 @@ std::vector<int32_t> settle(const Classes& found, const std::string& file,
   std::vector<int32_t> final_number(count);
   std::vector<int64_t> indices(count);
   std::transform(found.names.begin(), found.names.end(), indices.begin(), index_of);
-  const auto [least, most] = std::minmax_element(indices.begin(), indices.end());
-  if (*least >= 0) {
-    require(*most < kMostClasses, [&] {
-      return fmt::format("{}: expected classes below {}, got {}", file, kMostClasses, *most);
+  const bool indexed =
+      std::none_of(indices.begin(), indices.end(), [](int64_t i) { return i < 0; });
+  if (indexed) {
+    const int64_t most = *std::max_element(indices.begin(), indices.end());
+    require(most < kMostClasses, [&] {
+      return fmt::format("{}: expected classes below {}, got {}", file, kMostClasses, most);
     });
-    for (int64_t c = 0; c <= *most; ++c) names.push_back(fmt::format("{}", c));
+    for (int64_t c = 0; c <= most; ++c) names.push_back(fmt::format("{}", c));
     std::copy(indices.begin(), indices.end(), final_number.begin());
     return final_number;
   }
@@ -82,12 +84,11 @@ void refuse_a_likely_header(const std::string& file, const Classes& classes,
                      std::any_of(images.begin() + 1, images.end(), [&](const HistoryImage& image) {
                        return image.true_class == first;
                      });
-  const std::string& name = classes.names[static_cast<size_t>(first)];
-  require(again || index_of(name) >= 0, [&] {
+  require(again || index_of(classes.names[static_cast<size_t>(first)]) >= 0, [&] {
     return fmt::format(
-        "{}: line 1: nothing else in the file is of class '{}'; call the column 'true class' if "
-        "this is a header, else put a header above it",
-        file, name.substr(0, 40));
+        "{}: line 1: no other class in the file is that of its second cell; call the cell 'true "
+        "class' if this is a header, else put a header above it",
+        file);
   });
 }
 
