@@ -30,7 +30,7 @@ extern "C" void request_stop(int) {
 struct Arguments {
   TrainOptions options;
   DeviceArguments device;
-  std::string fit = "crop", schedule, decay = "all", augment = "flip,shift";
+  std::string fit = "crop", schedule, decay = "all", augment = "flip,shift", stop_by;
   double learning_rate = 0, weight_decay = 0;
   std::vector<float> mean, std;  // three or none
   bool json = false;
@@ -61,6 +61,7 @@ int run(Arguments& arguments, const CLI::App& command) {
   options.fit = parse_fit(arguments.fit);
   options.schedule = parse_schedule(arguments.schedule);
   options.augment = parse_augment(arguments.augment);
+  options.stop_by = parse_stop_by(arguments.stop_by);
   options.decay = arguments.decay == "matrices" ? Decay::kMatrices : Decay::kAll;
   use_device(arguments.device);
   options.device = arguments.device.device;
@@ -89,6 +90,10 @@ int run(Arguments& arguments, const CLI::App& command) {
     return 130;
   }
   if (!arguments.json) {
+    if (!result.stopped.empty()) {
+      fmt::print("stopped after {} of {} epochs: {}\n", result.epochs_done, options.epochs,
+                 result.stopped);
+    }
     fmt::print(
         "best epoch {} by {} accuracy: {}, loss {:.4f}; its weights are {}/best.safetensors\n",
         result.best_epoch, result.selected_by, percent(result.best_accuracy), result.best_loss,
@@ -113,6 +118,7 @@ void add_train(CLI::App& app, Action& action) {
   Arguments& a = *arguments;
   TrainOptions& o = a.options;
   a.schedule = name_of(o.schedule);
+  a.stop_by = name_of(o.stop_by);
 
   command->add_option("DATA", o.data, "folder of images")->required();
   command->add_option("--out", o.out, "the run's folder")->required();
@@ -217,6 +223,18 @@ void add_train(CLI::App& app, Action& action) {
   command
       ->add_option("--validation-split", o.validation_split,
                    "share of the training images held back to choose the best epoch by")
+      ->capture_default_str()
+      ->group(optimization);
+  command
+      ->add_option("--patience", o.patience,
+                   "end when so many epochs in a row were no better on the images held back; 0: "
+                   "never")
+      ->capture_default_str()
+      ->group(optimization);
+  command
+      ->add_option("--stop-by", a.stop_by,
+                   "what --patience waits for: accuracy, loss, or flux (the share of predictions "
+                   "that changed)")
       ->capture_default_str()
       ->group(optimization);
   command->add_option("--seed", o.seed, "of weights, order and augmentation")

@@ -74,9 +74,12 @@ void TrainingProgress::epoch(const EpochMetrics& metrics) {
       validation = fmt::format("  validation {:.3f} {:>7}", *metrics.validation_loss,
                                percent(*metrics.validation_accuracy));
     }
-    fmt::print("epoch {:>3}/{}  train {:.3f} {:>7}{}  test {:.3f} {:>7}  {:.0f} images/s{}\n",
+    // As wide in the first epoch, which has none.
+    const std::string flux =
+        metrics.flux ? fmt::format("flux {:>7}", percent(*metrics.flux)) : std::string(12, ' ');
+    fmt::print("epoch {:>3}/{}  train {:.3f} {:>7}{}  test {:.3f} {:>7}  {}  {:.0f} images/s{}\n",
                metrics.epoch, epochs_, metrics.train_loss, percent(metrics.train_accuracy),
-               validation, metrics.test_loss, percent(metrics.test_accuracy),
+               validation, metrics.test_loss, percent(metrics.test_accuracy), flux,
                metrics.images_per_second, metrics.best ? "  best" : "");
   }
   std::fflush(stdout);

@@ -79,8 +79,8 @@ class CommandLine : public testing::Test {
 
 TEST_F(CommandLine, EveryCommandHasHelpWithAnExample) {
   for (const char* command :
-       {"train", "predict", "evaluate", "explain", "trust", "scenes", "summary", "devices", "demo",
-        "weights", "weights inspect", "weights convert", "weights diff"}) {
+       {"train", "predict", "evaluate", "evolve", "explain", "trust", "scenes", "summary",
+        "devices", "demo", "weights", "weights inspect", "weights convert", "weights diff"}) {
     const Outcome outcome = run(std::string(command) + " --help");
     EXPECT_EQ(outcome.code, 0) << command;
     EXPECT_THAT(outcome.out, HasSubstr("Example")) << command;
@@ -403,6 +403,65 @@ TEST_F(CommandLine, ExplainsOnlyWhatIsAskedForOfADataSet) {
   refuses("explain {0}/run --data {0}/scenes/test/sea --out {0}/no", 1, "sea");
 }
 
+TEST_F(CommandLine, TellsHowPredictionsEvolved) {
+  const Outcome told =
+      run("evolve {0}/run --out {0}/evolved.json --out {0}/evolved.csv --out "
+          "{0}/evolved.instanceflow.json");
+  ASSERT_EQ(told.code, 0) << told.err;
+  EXPECT_THAT(told.out, HasSubstr("12 images of 6 classes, epochs 1 to 2 of 2\n"));
+  for (const char* part : {"first", "best", "last", "true class", "glacier", "all"}) {
+    EXPECT_THAT(told.out, HasSubstr(part));
+  }
+  const std::string text = contents(path("evolved.json"));
+  const auto metrics = nlohmann::json::parse(text);
+  const std::string lines = contents(path("run/metrics.jsonl"));
+  const auto first = nlohmann::json::parse(lines.substr(0, lines.find('\n')));
+  const auto second = nlohmann::json::parse(lines.substr(lines.find('\n') + 1));
+  EXPECT_FALSE(first.contains("flux"));
+  EXPECT_TRUE(metrics["epochs"][0]["flux"].is_null());
+  EXPECT_EQ(metrics["epochs"][1]["flux"], second["flux"]);
+  EXPECT_EQ(metrics["epochs"][1]["accuracy"], second["test_accuracy"]);
+  EXPECT_EQ(metrics["epochs"][1]["loss"], second["test_loss"]);
+  EXPECT_EQ(metrics["epochs"][1]["recall"], second["test_recall"]);
+  EXPECT_EQ(metrics["epochs"][1]["f1"], second["test_f1"]);
+  ASSERT_EQ(metrics["images"].size(), 12u);
+  EXPECT_EQ(metrics["images"][0]["id"], "buildings/00001.jpg");
+  EXPECT_TRUE(metrics["images"][0]["confidence"].is_number());
+  EXPECT_THAT(contents(path("evolved.csv")),
+              testing::StartsWith("image,true_class,last_predicted,changes,frequency,"));
+
+  // The log goes through InstanceFlow's format, which knows neither losses nor probabilities.
+  const Outcome again = run("evolve {0}/evolved.instanceflow.json --json");
+  ASSERT_EQ(again.code, 0) << again.err;
+  auto read = nlohmann::json::parse(again.out), expected = metrics;
+  for (auto& epoch : expected["epochs"]) epoch["loss"] = nullptr;
+  for (auto& image : expected["images"]) {
+    image["confidence"] = image["confidence_variance"] = nullptr;
+  }
+  EXPECT_EQ(read, expected);
+  ASSERT_EQ(run("evolve {0}/run --to 1 --out {0}/part.json --format instanceflow").code, 0);
+  EXPECT_EQ(nlohmann::json::parse(contents(path("part.json")))["epochs"].size(), 1u);
+
+  // Names that are no names fit a terminal and stay data.
+  std::ofstream(path("odd.csv"), std::ios::binary)
+      << "a,class,1\n<b>\x1b[31m," << std::string(10000, 'x') << ",\"y\n\"\"\"\n";
+  const Outcome odd = run("evolve {0}/odd.csv");
+  ASSERT_EQ(odd.code, 0) << odd.err;
+  EXPECT_LT(odd.out.size(), 3000u);
+  EXPECT_EQ(odd.out.find('\x1b'), std::string::npos);
+
+  refuses("evolve {0}/run --out {0}/page.pdf", 2, "must end in one of .instanceflow.json, .json, ");
+  refuses("evolve {0}/run --from 3", 2, "epochs 3 to 2 are none of the log's, which are 1 to 2");
+  refuses("evolve {0}/run --to 3", 2, "1 to 2");
+  refuses("evolve {0}/evolved.instanceflow.json --out {0}/./evolved.instanceflow.json", 2,
+          "written over the log itself");
+  refuses("evolve {0}/run/best.safetensors", 2, "expected a run's folder");
+  refuses("evolve {0}/no-such-run", 1, "no-such-run");
+  refuses("evolve {0}/scenes", 1, "test_images.json");
+  refuses("evolve {0}/evolved.json", 1, "expected an object with the key");
+  EXPECT_FALSE(fs::exists(path("page.pdf")));
+}
+
 TEST_F(CommandLine, RefusesExplanationsThatMakeNoSense) {
   const std::string begin = "explain {0}/run {0}/scenes/test/sea/00001.jpg --out {0}/no ";
   refuses(begin + "--method lime --samples many", 2, "--samples many");
@@ -610,6 +669,9 @@ TEST_F(CommandLine, RefusesWhatMakesNoSenseInOneSentence) {
   refuses(train + "--lr-scale fc", 2, "PATTERN=X");
   refuses(train + "--lr-scale fc=0", 2, "--freeze 'fc'");
   refuses(train + "--lr-scale cf=2", 2, "'cf' fits no parameter");
+  refuses(train + "--patience 3", 2, "--validation-split");
+  refuses(train + "--validation-split 0.5 --stop-by flux", 2, "--patience");
+  refuses(train + "--validation-split 0.5 --patience 3 --stop-by recall", 2, "'recall'");
   refuses(train + "--no-such-option", 2, "--no-such-option");
   EXPECT_EQ(files_below(path("refused")), 0u) << "a refused training leaves nothing behind";
   refuses("train {0}/scenes --out {0}/run", 2, "already holds a run");

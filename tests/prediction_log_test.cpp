@@ -183,10 +183,16 @@ TEST(RunFolder, MetricsRoundTripExactly) {
                              .test_accuracy = 2.0 / 3,
                              .validation_loss = 1e-17,
                              .validation_accuracy = 0.3,
+                             .flux = 1.0 / 7,
+                             .validation_flux = 0.0,
+                             .test_precision = {1.0 / 3, 0},
+                             .test_recall = {1, 0.7},
+                             .test_f1 = {0.1, 0.2},
                              .learning_rate = 0.05 / 7,
                              .images_per_second = 123.456789,
                              .seconds = 9,
-                             .best = true};
+                             .best = true,
+                             .stopped = "a \"reason\""};
   const EpochMetrics read = parse_epoch_metrics(to_json(metrics));
   EXPECT_EQ(read.epoch, 3);
   EXPECT_EQ(read.train_loss, metrics.train_loss);
@@ -195,8 +201,16 @@ TEST(RunFolder, MetricsRoundTripExactly) {
   EXPECT_EQ(read.validation_loss, metrics.validation_loss);
   EXPECT_EQ(read.validation_accuracy, metrics.validation_accuracy);
   EXPECT_EQ(read.learning_rate, metrics.learning_rate);
+  EXPECT_EQ(read.flux, metrics.flux);
+  EXPECT_EQ(read.validation_flux, metrics.validation_flux);
+  EXPECT_EQ(read.test_precision, metrics.test_precision);
+  EXPECT_EQ(read.test_recall, metrics.test_recall);
+  EXPECT_EQ(read.test_f1, metrics.test_f1);
   EXPECT_TRUE(read.best);
-  EXPECT_EQ(to_json({.epoch = 1}).find("validation"), std::string::npos);
+  EXPECT_EQ(read.stopped, metrics.stopped);
+  for (const char* absent : {"validation", "flux", "precision", "stopped"}) {
+    EXPECT_EQ(to_json({.epoch = 1}).find(absent), std::string::npos);
+  }
   EXPECT_THROW(parse_epoch_metrics("{\"epoch\": 1"), Error);
   EXPECT_THROW(parse_epoch_metrics("{}"), Error);
 }

@@ -220,6 +220,132 @@ TEST_F(Trainer, TheBestEpochIsTheMostAccurateAndThenTheSurest) {
   }
 }
 
+TEST_F(Trainer, CountsWhatChangedFromEpochToEpoch) {
+  TrainOptions o = options("run");
+  o.epochs = 5;
+  o.validation_split = 0.3;
+  const TrainResult result = train(o);
+  const PredictionHistory log = read_prediction_log(o.out);
+  ASSERT_EQ(log.epochs, 5);
+  std::set<double> fluxes;
+  for (size_t t = 0; t < 5; ++t) {
+    const EpochMetrics& metrics = result.epochs[t];
+    ASSERT_EQ(metrics.flux.has_value(), t > 0);
+    ASSERT_EQ(metrics.validation_flux.has_value(), t > 0);
+    int64_t changed = 0;
+    std::vector<int64_t> right(3);
+    for (size_t i = 0; i < 15; ++i) {
+      const int64_t now = log.predicted[t * 15 + i];
+      changed += t > 0 && now != log.predicted[(t - 1) * 15 + i];
+      right[static_cast<size_t>(now)] += now == log.header.images[i].true_class;
+    }
+    if (t > 0) {
+      EXPECT_EQ(*metrics.flux, static_cast<double>(changed) / 15);
+      fluxes.insert(*metrics.flux);
+    }
+    ASSERT_EQ(metrics.test_recall.size(), 3U);
+    for (size_t c = 0; c < 3; ++c) {
+      EXPECT_EQ(metrics.test_recall[c], static_cast<double>(right[c]) / 5);
+    }
+  }
+  EXPECT_GT(fluxes.size(), 1U) << "nothing ever changed";
+}
+
+// --- ending early --------------------------------------------------------------------------------
+
+TEST(EarlyStop, WaitsForAsManyEpochsAsItIsTold) {
+  const auto epochs = [](const std::vector<double>& losses) {
+    std::vector<EpochMetrics> list;
+    for (const double loss : losses) {
+      list.push_back({.epoch = static_cast<int64_t>(list.size()) + 1, .validation_loss = loss});
+    }
+    return list;
+  };
+  const auto stops = [&](const std::vector<double>& losses, int64_t patience) {
+    return !reason_to_stop(epochs(losses), patience, StopBy::kLoss).empty();
+  };
+  const double nan = std::nan("");
+  EXPECT_FALSE(stops({}, 1));
+  EXPECT_FALSE(stops({3, 2, 1}, 1));
+  EXPECT_TRUE(stops({3, 2, 2}, 1)) << "as good as before is no better";
+  EXPECT_FALSE(stops({3, 1, 2, 2}, 3));
+  EXPECT_TRUE(stops({3, 1, 2, 2, 2}, 3));
+  EXPECT_FALSE(stops({3, 1, 2, 2, 0.9}, 3));
+  EXPECT_TRUE(stops({3, 1, nan, nan, nan}, 3));
+  EXPECT_FALSE(stops({nan, nan, nan, 3}, 2)) << "nothing to compare with yet";
+  EXPECT_FALSE(stops({3, 4, 5, 6}, 0));
+  EXPECT_EQ(reason_to_stop(epochs({3, 0.51234, 2}), 1, StopBy::kLoss),
+            "the validation loss has not been lower than 0.5123 of epoch 2 for 1 epoch");
+
+  std::vector<EpochMetrics> list(4);
+  for (size_t t = 0; t < 4; ++t) {
+    list[t].epoch = static_cast<int64_t>(t) + 1;
+    list[t].validation_accuracy = std::vector<double>{0.1, 0.5, 0.4, 0.5}[t];
+    if (t > 0) list[t].validation_flux = std::vector<double>{0, 0.5, 0.4, 0.1}[t];
+    list[t].flux = 0.5;
+    list[t].test_accuracy = 0.5;
+  }
+  EXPECT_EQ(reason_to_stop(list, 2, StopBy::kAccuracy),
+            "the validation accuracy has not been higher than 0.5 of epoch 2 for 2 epochs");
+  EXPECT_EQ(reason_to_stop(list, 1, StopBy::kFlux), "");
+  list[3].validation_flux = 0.45;
+  EXPECT_EQ(reason_to_stop(list, 1, StopBy::kFlux),
+            "the validation flux has not been lower than 0.4 of epoch 3 for 1 epoch");
+}
+
+TEST_F(Trainer, EndsEarlyAndStaysEnded) {
+  TrainOptions o = options("early");
+  o.epochs = 40;
+  o.schedule = ScheduleKind::kConstant;
+  o.validation_split = 0.3;
+  o.patience = 2;
+  for (const StopBy by : {StopBy::kAccuracy, StopBy::kLoss, StopBy::kFlux}) {
+    o.stop_by = by;
+    o.out = runs_ / name_of(by);
+    const TrainResult result = train(o);
+    EXPECT_TRUE(result.finished);
+    ASSERT_LT(result.epochs_done, 40) << "never stopped by " << name_of(by);
+    EXPECT_THAT(result.stopped, testing::HasSubstr(name_of(by)));
+    // As soon as there was a reason, and for that reason.
+    std::vector<EpochMetrics> epochs = result.epochs;
+    ASSERT_EQ(std::ssize(epochs), result.epochs_done);
+    EXPECT_EQ(epochs.back().stopped, result.stopped);
+    EXPECT_EQ(reason_to_stop(epochs, 2, by), result.stopped);
+    epochs.pop_back();
+    EXPECT_EQ(reason_to_stop(epochs, 2, by), "");
+
+    const TrainResult again = train(resumed(o));
+    EXPECT_TRUE(again.finished);
+    EXPECT_EQ(again.epochs_done, result.epochs_done);
+    EXPECT_EQ(again.stopped, result.stopped);
+
+    // Interrupted in every epoch, it comes to the same end.
+    TrainOptions halting = o;
+    halting.out = runs_ / (std::string("halting by ") + name_of(by));
+    int64_t step = 0;
+    TrainObserver observer;
+    observer.step = [&](const StepInfo& info) { step = info.step; };
+    observer.stop_requested = [&] { return step == 2; };
+    EXPECT_FALSE(train(halting, observer).finished);
+    while (!train(resumed(halting), observer).finished) step = 0;
+    expect_same_run(o.out, halting.out);
+  }
+}
+
+TEST_F(Trainer, WarnsOfAScheduleThatAnEarlyEndCutsShort) {
+  TrainOptions o = options("run");
+  o.epochs = 1;
+  o.validation_split = 0.3;
+  o.patience = 1;
+  std::vector<std::string> warnings;
+  TrainObserver observer;
+  observer.begin = [&](const TrainPlan& plan) { warnings = plan.warnings; };
+  const TrainResult result = train(o, observer);
+  EXPECT_EQ(result.stopped, "") << "the last epoch ends a run anyway";
+  ASSERT_EQ(warnings.size(), 1U);
+  EXPECT_THAT(warnings[0], testing::HasSubstr("one-cycle schedule gains most in its last epochs"));
+}
+
 TEST_F(Trainer, KeepsNoMemoryFromStepToStep) {
   TrainOptions o = options("run");
   o.epochs = 5;
@@ -374,7 +500,7 @@ TEST_F(Trainer, ALearningRateOfItsOwnMovesALayerFurther) {
   EXPECT_TRUE(same_elements(moved("other", {"conv1=10"}), plain));
 }
 
-TEST_F(Trainer, ReadsConfigurationsFromBeforeFreezing) {
+TEST_F(Trainer, ReadsConfigurationsOfEarlierVersions) {
   TrainOptions o = options("run");
   o.freeze = {"conv1"};
   o.lr_scale = {"fc=2"};
@@ -389,9 +515,12 @@ TEST_F(Trainer, ReadsConfigurationsFromBeforeFreezing) {
   EXPECT_EQ(config["lr_scale"], o.lr_scale);
   config.erase("freeze");
   config.erase("lr_scale");
+  config.erase("patience");
+  config.erase("stop_by");
   write_file_atomically(path, config.dump());
   EXPECT_TRUE(load_config(path).options.freeze.empty());
   EXPECT_TRUE(load_config(path).options.lr_scale.empty());
+  EXPECT_EQ(load_config(path).options.patience, 0);
   config.erase("momentum");
   write_file_atomically(path, config.dump());
   EXPECT_THROW(load_config(path), Error) << "a key that every version wrote";
@@ -629,6 +758,8 @@ TEST_F(Trainer, AResumeKeepsTheRunsOptions) {
             std::string::npos);
   EXPECT_NE(refusal([](TrainOptions& t) { t.lr_scale = {"fc=2"}; }).find("--lr-scale"),
             std::string::npos);
+  EXPECT_NE(refusal([](TrainOptions& t) { t.patience = 2; }).find("--patience 2 differs"),
+            std::string::npos);
   EXPECT_NE(refusal([](TrainOptions& t) { t.epochs = 9; }).find("one-cycle schedule"),
             std::string::npos);
 
@@ -663,6 +794,13 @@ TEST_F(Trainer, RefusesOptionsThatMakeNoSense) {
       {"--validation-split", [](TrainOptions& t) { t.validation_split = 0.95; }},
       {"--validation-split", [&](TrainOptions& t) { t.validation_split = nan; }},
       {"--validation-split", [&](TrainOptions& t) { t.validation_split = 0.01; }},
+      {"--patience",
+       [](TrainOptions& t) {
+         t.patience = -1;
+         t.validation_split = 0.3;
+       }},
+      {"--patience", [](TrainOptions& t) { t.patience = 2; }},
+      {"--stop-by", [](TrainOptions& t) { t.given = {"stop_by"}; }},
       {"--optimizer", [](TrainOptions& t) { t.optimizer = "adagrad"; }},
       {"--lr", [](TrainOptions& t) { t.learning_rate = 0; }},
       {"--lr", [&](TrainOptions& t) { t.learning_rate = inf; }},

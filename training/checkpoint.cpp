@@ -32,6 +32,7 @@ std::string to_text(const RunProgress& p) {
               {"best_epoch", p.best_epoch},
               {"best_accuracy", p.best_accuracy},
               {"best_loss", p.best_loss},
+              {"validation_predicted", p.validation_predicted},
               {"loss_scale", p.loss_scale.scale},
               {"good_steps", p.loss_scale.good_steps}}
       .dump();
@@ -50,7 +51,8 @@ RunProgress parse_progress(const std::string& text) {
           .seconds = json.at("seconds").get<double>(),
           .best_epoch = json.at("best_epoch").get<int64_t>(),
           .best_accuracy = json.at("best_accuracy").get<double>(),
-          .best_loss = best_loss.is_null() ? std::nan("") : best_loss.get<double>()};
+          .best_loss = best_loss.is_null() ? std::nan("") : best_loss.get<double>(),
+          .validation_predicted = json.value("validation_predicted", std::vector<int64_t>{})};
 }
 
 void remove_states_but(const RunFolder& folder, const std::string& kept) {

@@ -8,6 +8,7 @@
 #pragma once
 
 #include <cstdint>
+#include <vector>
 
 #include "models/weights.h"
 #include "training/optimizer.h"
@@ -28,6 +29,8 @@ struct RunProgress {
   int64_t best_epoch = 0;  // from 1; 0: none yet
   double best_accuracy = 0;
   double best_loss = 0;
+  // Of the last whole epoch, for the flux of the next; empty without a validation split.
+  std::vector<int64_t> validation_predicted;
 };
 
 void save_checkpoint(const RunFolder& folder, const Module& model, const ModelCard& card,

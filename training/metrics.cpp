@@ -50,26 +50,37 @@ int64_t ConfusionMatrix::correct() const {
 
 ClassificationMetrics classification_metrics(const ConfusionMatrix& confusion) {
   const int64_t classes = confusion.classes();
-  ClassificationMetrics result;
-  result.accuracy = share(confusion.correct(), confusion.total());
-  result.classes.resize(static_cast<size_t>(classes));
-  int64_t present = 0;
+  std::vector<ClassCounts> counts(static_cast<size_t>(classes));
   for (int64_t c = 0; c < classes; ++c) {
-    ClassMetrics& metrics = result.classes[static_cast<size_t>(c)];
+    ClassCounts& of = counts[static_cast<size_t>(c)];
     for (int64_t other = 0; other < classes; ++other) {
-      metrics.images += confusion.count(c, other);
-      metrics.predicted += confusion.count(other, c);
+      of.images += confusion.count(c, other);
+      of.predicted += confusion.count(other, c);
     }
-    const int64_t correct = confusion.count(c, c);
-    metrics.precision = share(correct, metrics.predicted);
-    metrics.recall = share(correct, metrics.images);
-    metrics.f1 = share(2 * correct, metrics.predicted + metrics.images);
+    of.correct = confusion.count(c, c);
+  }
+  return classification_metrics(counts);
+}
+
+ClassificationMetrics classification_metrics(const std::vector<ClassCounts>& counts) {
+  ClassificationMetrics result;
+  int64_t present = 0, images = 0, correct = 0;
+  for (const ClassCounts& of : counts) {
+    const ClassMetrics metrics{.images = of.images,
+                               .predicted = of.predicted,
+                               .precision = share(of.correct, of.predicted),
+                               .recall = share(of.correct, of.images),
+                               .f1 = share(2 * of.correct, of.predicted + of.images)};
+    result.classes.push_back(metrics);
+    images += of.images;
+    correct += of.correct;
     if (metrics.images == 0) continue;
     ++present;
     result.macro_precision += metrics.precision;
     result.macro_recall += metrics.recall;
     result.macro_f1 += metrics.f1;
   }
+  result.accuracy = share(correct, images);
   if (present > 0) {
     result.macro_precision /= static_cast<double>(present);
     result.macro_recall /= static_cast<double>(present);

@@ -47,4 +47,10 @@ struct ClassificationMetrics {
 };
 ClassificationMetrics classification_metrics(const ConfusionMatrix& confusion);
 
+// All that the metrics are made from: of a class, how many images, predictions and those that meet.
+struct ClassCounts {
+  int64_t images = 0, predicted = 0, correct = 0;
+};
+ClassificationMetrics classification_metrics(const std::vector<ClassCounts>& counts);  // (classes)
+
 }  // namespace glassnet

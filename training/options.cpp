@@ -29,6 +29,9 @@ Json to_value(Fit fit) {
 Json to_value(ScheduleKind kind) {
   return name_of(kind);
 }
+Json to_value(StopBy quantity) {
+  return name_of(quantity);
+}
 Json to_value(Decay decay) {
   return decay == Decay::kAll ? "all" : "matrices";
 }
@@ -73,6 +76,9 @@ void from_value(const Json& value, Fit& fit) {
 }
 void from_value(const Json& value, ScheduleKind& kind) {
   kind = parse_schedule(value.get<std::string>());
+}
+void from_value(const Json& value, StopBy& quantity) {
+  quantity = parse_stop_by(value.get<std::string>());
 }
 void from_value(const Json& value, Decay& decay) {
   decay = value.get<std::string>() == "all" ? Decay::kAll : Decay::kMatrices;
@@ -119,6 +125,8 @@ void for_each_fixed(F&& f) {
   f("mean", &TrainOptions::mean);
   f("std", &TrainOptions::std);
   f("validation_split", &TrainOptions::validation_split);
+  f("patience", &TrainOptions::patience);
+  f("stop_by", &TrainOptions::stop_by);
   f("optimizer", &TrainOptions::optimizer);
   f("learning_rate", &TrainOptions::learning_rate);
   f("weight_decay", &TrainOptions::weight_decay);
@@ -150,7 +158,7 @@ void for_each_free(F&& f) {
 
 // Options that earlier versions had not: a run without them has their defaults.
 bool came_later(const std::string& key) {
-  return key == "freeze" || key == "lr_scale";
+  return key == "freeze" || key == "lr_scale" || key == "patience" || key == "stop_by";
 }
 
 // --- messages ------------------------------------------------------------------------------------
@@ -201,6 +209,16 @@ void validate(const TrainOptions& o) {
              .c_str());
   expect(within(o.validation_split, 0, 0.9), "validation_split", o.validation_split,
          "a share from 0 to 0.9");
+  expect(o.patience >= 0, "patience", o.patience, "at least 1 epoch, or 0 to never stop early");
+  const bool stops = o.patience > 0;
+  if (stops && o.validation_split == 0 && !o.resume) {
+    throw UsageError(
+        "--patience needs images that --validation-split holds back: test images that decide when "
+        "to stop would no longer test");
+  }
+  if (o.given.contains("stop_by") && !stops && !o.resume) {
+    throw UsageError("--stop-by says what --patience waits for; give both");
+  }
   for (const float mean : o.mean.value_or(Normalization{}.mean)) {
     expect(within(mean, 0, 1), "mean", mean, "three numbers from 0 to 1");
   }

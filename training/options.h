@@ -14,6 +14,7 @@
 #include "data/image.h"
 #include "data/loader.h"
 #include "models/resnet.h"
+#include "training/early_stop.h"
 #include "training/optimizer.h"
 #include "training/schedule.h"
 
@@ -38,6 +39,10 @@ struct TrainOptions {
   // with, else ImageNet's.
   std::optional<std::array<float, 3>> mean, std;
   double validation_split = 0;  // share of the training images, by class, held back: 0 … 0.9
+  // Ends the run when this many epochs in a row brought no better `stop_by` on the validation
+  // images, which it therefore needs: training/early_stop.h. 0: never.
+  int64_t patience = 0;
+  StopBy stop_by = StopBy::kLoss;
 
   std::string optimizer = "sgd";        // "sgd", "adam", "adamw"
   std::optional<double> learning_rate;  // unset: 0.05 with sgd, 0.001 with adam and adamw

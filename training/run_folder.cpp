@@ -45,10 +45,16 @@ std::string to_json(const EpochMetrics& metrics) {
   };
   if (metrics.validation_loss) line["validation_loss"] = *metrics.validation_loss;
   if (metrics.validation_accuracy) line["validation_accuracy"] = *metrics.validation_accuracy;
+  if (metrics.flux) line["flux"] = *metrics.flux;
+  if (metrics.validation_flux) line["validation_flux"] = *metrics.validation_flux;
+  if (!metrics.test_precision.empty()) line["test_precision"] = metrics.test_precision;
+  if (!metrics.test_recall.empty()) line["test_recall"] = metrics.test_recall;
+  if (!metrics.test_f1.empty()) line["test_f1"] = metrics.test_f1;
   line["learning_rate"] = metrics.learning_rate;
   line["images_per_second"] = metrics.images_per_second;
   line["seconds"] = metrics.seconds;
   line["best"] = metrics.best;
+  if (!metrics.stopped.empty()) line["stopped"] = metrics.stopped;
   return line.dump();
 }
 
@@ -62,10 +68,16 @@ EpochMetrics parse_epoch_metrics(const std::string& line) {
             .test_accuracy = number(json, "test_accuracy"),
             .validation_loss = optional_number(json, "validation_loss"),
             .validation_accuracy = optional_number(json, "validation_accuracy"),
+            .flux = optional_number(json, "flux"),
+            .validation_flux = optional_number(json, "validation_flux"),
+            .test_precision = json.value("test_precision", std::vector<double>{}),
+            .test_recall = json.value("test_recall", std::vector<double>{}),
+            .test_f1 = json.value("test_f1", std::vector<double>{}),
             .learning_rate = number(json, "learning_rate"),
             .images_per_second = number(json, "images_per_second"),
             .seconds = number(json, "seconds"),
-            .best = json.at("best").get<bool>()};
+            .best = json.at("best").get<bool>(),
+            .stopped = json.value("stopped", std::string())};
   } catch (const nlohmann::json::exception&) {
     throw Error(fmt::format("expected the metrics of an epoch as a JSON object, got: {}",
                             line.substr(0, 100)));

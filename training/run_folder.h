@@ -24,10 +24,16 @@ struct EpochMetrics {
   double train_loss = 0, train_accuracy = 0;
   double test_loss = 0, test_accuracy = 0;
   std::optional<double> validation_loss, validation_accuracy;  // where there is a split
-  double learning_rate = 0;                                    // of the epoch's last step
-  double images_per_second = 0;                                // while training
-  double seconds = 0;                                          // of the epoch, evaluation included
-  bool best = false;  // the best so far, and so in best.safetensors
+  // Prediction flux: the share of test and of validation images whose prediction differs from the
+  // epoch before. None in the first epoch, and in older runs.
+  std::optional<double> flux, validation_flux;
+  // Of the test images, (classes), as training/metrics.h defines them; empty in older runs.
+  std::vector<double> test_precision, test_recall, test_f1;
+  double learning_rate = 0;      // of the epoch's last step
+  double images_per_second = 0;  // while training
+  double seconds = 0;            // of the epoch, evaluation included
+  bool best = false;             // the best so far, and so in best.safetensors
+  std::string stopped;  // why the run ended with this epoch, before its last one; else empty
 };
 
 // A line without its end, as metrics.jsonl has it.

@@ -18,6 +18,8 @@
 #include "tensor/math.h"
 #include "training/checkpoint.h"
 #include "training/evaluator.h"
+#include "training/evolution.h"
+#include "training/metrics.h"
 #include "training/parameter_rates.h"
 #include "training/prediction_log.h"
 #include "training/train_step.h"
@@ -262,14 +264,15 @@ class Run {
 
   TrainResult go() {
     announce();
-    while (progress_.epochs_done < options_.epochs) {
-      const bool stopped = !train_epoch();
-      if (stopped) {
+    while (progress_.epochs_done < options_.epochs && stopped_.empty()) {
+      const bool interrupted = !train_epoch();
+      if (interrupted) {
         save_checkpoint(folder_, *model_, card_, *optimizer_, progress_);
         return result(false);
       }
       finish_epoch();
-      if (stop_requested() && progress_.epochs_done < options_.epochs) return result(false);
+      const bool done = progress_.epochs_done == options_.epochs || !stopped_.empty();
+      if (stop_requested() && !done) return result(false);
     }
     return result(true);
   }
@@ -370,6 +373,12 @@ class Run {
           "what is frozen keeps the random values it starts with; --pretrained gives it trained "
           "ones");
     }
+    if (options_.patience > 0 && depends_on_total(options_.schedule)) {
+      data_.warnings.push_back(fmt::format(
+          "the {} schedule gains most in its last epochs, which --patience may leave out; "
+          "--schedule constant and step do not count on them",
+          name_of(options_.schedule)));
+    }
     config_.parameters = model_->parameter_count();
     card_ = {.model = options_.model,
              .classes = config_.classes,
@@ -408,6 +417,12 @@ class Run {
     if (fs::exists(folder_.last())) step_->set_loss_scale(progress_.loss_scale);
     log_ = PredictionLog::resume(folder_.path(), progress_.epochs_done);
     folder_.cut_metrics(progress_.epochs_done);
+    const std::vector<EpochMetrics> epochs = folder_.read_metrics();
+    if (!epochs.empty()) stopped_ = epochs.back().stopped;
+    if (progress_.epochs_done > 0) {
+      const std::vector<int64_t> all = read_prediction_log(folder_.path()).predicted;
+      test_predicted_.assign(all.end() - std::ssize(log_->header().images), all.end());
+    }
     // A kill between the checkpoint and the best weights, which are then the same.
     const bool last_is_best = progress_.best_epoch == progress_.epochs_done;
     if (last_is_best && progress_.epochs_done > 0 && progress_.steps_done == 0) {
@@ -526,6 +541,8 @@ class Run {
       metrics.validation_loss = validation->loss;
       metrics.validation_accuracy = validation->accuracy;
     }
+    add_changes(test, validation, metrics);
+    metrics.stopped = why_stop_after(metrics);
     log_->append(test.predicted, test.probability, test.true_probability);
     folder_.append_metrics(metrics);
 
@@ -539,10 +556,38 @@ class Run {
       next.best_accuracy = selecting.accuracy;
       next.best_loss = selecting.loss;
     }
+    if (validation) next.validation_predicted = validation->predicted;
+    test_predicted_ = test.predicted;
+    stopped_ = metrics.stopped;
     progress_ = next;
     save_checkpoint(folder_, *model_, card_, *optimizer_, progress_);
     if (metrics.best) save_best(folder_, *model_, card_, progress_);
     if (observer_.epoch) observer_.epoch(metrics);
+  }
+
+  // What changed since the epoch before, and how each class fares.
+  void add_changes(const Evaluation& test, const std::optional<Evaluation>& validation,
+                   EpochMetrics& metrics) const {
+    if (!test_predicted_.empty()) metrics.flux = prediction_flux(test_predicted_, test.predicted);
+    if (validation && !progress_.validation_predicted.empty()) {
+      metrics.validation_flux =
+          prediction_flux(progress_.validation_predicted, validation->predicted);
+    }
+    const ConfusionMatrix confusion(static_cast<int64_t>(config_.classes.size()), test.true_classes,
+                                    test.predicted);
+    for (const ClassMetrics& of : classification_metrics(confusion).classes) {
+      metrics.test_precision.push_back(of.precision);
+      metrics.test_recall.push_back(of.recall);
+      metrics.test_f1.push_back(of.f1);
+    }
+  }
+
+  // Empty when the run goes on, or ends anyway.
+  std::string why_stop_after(const EpochMetrics& metrics) const {
+    if (metrics.epoch == options_.epochs) return "";
+    std::vector<EpochMetrics> epochs = folder_.read_metrics();
+    epochs.push_back(metrics);
+    return reason_to_stop(epochs, options_.patience, options_.stop_by);
   }
 
   Evaluation evaluate_split(const char* name, Loader& images) {
@@ -562,6 +607,7 @@ class Run {
             .best_accuracy = progress_.best_accuracy,
             .best_loss = progress_.best_loss,
             .selected_by = selected_by(),
+            .stopped = stopped_,
             .epochs = folder_.read_metrics()};
   }
 
@@ -586,6 +632,8 @@ class Run {
   std::unique_ptr<Loader> train_, validation_, test_;
   std::optional<PredictionLog> log_;
   RunProgress progress_;
+  std::vector<int64_t> test_predicted_;  // of the last whole epoch; empty before one
+  std::string stopped_;                  // why there is no next epoch
   bool told_why_not_graphed_ = false;
 };
 

@@ -61,7 +61,8 @@ struct TrainResult {
   int64_t epochs_done = 0;
   int64_t best_epoch = 0;  // from 1; 0 before any epoch is done
   double best_accuracy = 0, best_loss = 0;
-  std::string selected_by;           // "validation" or "test"
+  std::string selected_by;  // "validation" or "test"
+  std::string stopped;      // why the run ended before its last epoch (early_stop.h); else empty
   std::vector<EpochMetrics> epochs;  // all of the run's, those before a resume included
 };
 
