@@ -116,7 +116,7 @@ int explain_split(const Arguments& a, LoadedModel& network) {
   const std::vector<std::string>& classes = network.card.classes;
   if (a.print_json) {
     nlohmann::ordered_json cells = nlohmann::ordered_json::array();
-    for (const ConfusionCell& cell : outcome.cells) cells.push_back(as_json(cell, classes));
+    for (const ExplainedCell& cell : outcome.cells) cells.push_back(as_json(cell, classes));
     nlohmann::ordered_json all = {{"images", outcome.images},
                                   {"right", outcome.right},
                                   {"explained", outcome.explained},
@@ -133,7 +133,7 @@ int explain_split(const Arguments& a, LoadedModel& network) {
   }
   Table table({{"true class"}, {"predicted"}, {"explained", Align::kRight}});
   constexpr size_t kMostRows = 12;
-  for (const ConfusionCell& cell : outcome.cells) {
+  for (const ExplainedCell& cell : outcome.cells) {
     table.add_row(
         {classes[cell.true_class], classes[cell.predicted], fmt::format("{}", cell.images)});
     if (&cell - outcome.cells.data() + 1 == kMostRows) break;

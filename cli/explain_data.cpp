@@ -218,12 +218,12 @@ class Explaining {
 };
 
 // The wrong ones first, of each the most frequent.
-std::vector<ConfusionCell> cells_of(const std::vector<Item>& items) {
+std::vector<ExplainedCell> cells_of(const std::vector<Item>& items) {
   std::map<std::pair<int64_t, int64_t>, int64_t> counts;
   for (const Item& item : items) ++counts[{item.sample.label, item.predicted}];
-  std::vector<ConfusionCell> cells;
+  std::vector<ExplainedCell> cells;
   for (const auto& [cell, images] : counts) cells.push_back({cell.first, cell.second, images});
-  std::ranges::stable_sort(cells, [](const ConfusionCell& a, const ConfusionCell& b) {
+  std::ranges::stable_sort(cells, [](const ExplainedCell& a, const ExplainedCell& b) {
     const bool a_right = a.true_class == a.predicted, b_right = b.true_class == b.predicted;
     return a_right != b_right ? b_right : a.images > b.images;
   });
@@ -231,15 +231,15 @@ std::vector<ConfusionCell> cells_of(const std::vector<Item>& items) {
 }
 
 // Every image's map counts as much as another's: its largest magnitude is 1 in the mean.
-void write_cells(ExplanationFolder& folder, const std::vector<ConfusionCell>& cells,
+void write_cells(ExplanationFolder& folder, const std::vector<ExplainedCell>& cells,
                  const std::vector<Item>& items, const DataRequest& request,
                  const ModelCard& card) {
   Json list = Json::array();
-  for (const ConfusionCell& cell : cells) list.push_back(as_json(cell, card.classes));
+  for (const ExplainedCell& cell : cells) list.push_back(as_json(cell, card.classes));
   const int64_t side = card.image_size;
   for (const std::string& method : request.methods) {
     std::vector<float> means;
-    for (const ConfusionCell& cell : cells) {
+    for (const ExplainedCell& cell : cells) {
       std::vector<double> sum(static_cast<size_t>(side * side), 0.0);
       for (size_t row = 0; row < items.size(); ++row) {
         if (items[row].sample.label != cell.true_class) continue;
@@ -261,7 +261,7 @@ void write_cells(ExplanationFolder& folder, const std::vector<ConfusionCell>& ce
 
 }  // namespace
 
-Json as_json(const ConfusionCell& cell, const std::vector<std::string>& classes) {
+Json as_json(const ExplainedCell& cell, const std::vector<std::string>& classes) {
   return {{"true_class", classes[cell.true_class]},
           {"predicted", classes[cell.predicted]},
           {"images", cell.images}};

@@ -23,17 +23,17 @@ struct DataRequest {
   bool grid = false;  // contact sheets as well
 };
 
-struct ConfusionCell {
+struct ExplainedCell {
   int64_t true_class = 0, predicted = 0, images = 0;
 };
 
-nlohmann::ordered_json as_json(const ConfusionCell& cell, const std::vector<std::string>& classes);
+nlohmann::ordered_json as_json(const ExplainedCell& cell, const std::vector<std::string>& classes);
 
 struct DataOutcome {
   int64_t images = 0;                 // of the split
   int64_t right = 0;                  // of them
   int64_t explained = 0, before = 0;  // and how many of those were there already
-  std::vector<ConfusionCell> cells;   // of the explained ones, the wrong ones first, by number
+  std::vector<ExplainedCell> cells;   // of the explained ones, the wrong ones first, by number
   std::vector<std::filesystem::path> sheets;
 };
 
