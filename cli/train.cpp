@@ -91,8 +91,7 @@ int run(Arguments& arguments, const CLI::App& command) {
   }
   if (!arguments.json) {
     if (!result.stopped.empty()) {
-      fmt::print("stopped after {} of {} epochs: {}\n", result.epochs_done, options.epochs,
-                 result.stopped);
+      fmt::print("ended early, after epoch {}: {}\n", result.epochs_done, result.stopped);
     }
     fmt::print(
         "best epoch {} by {} accuracy: {}, loss {:.4f}; its weights are {}/best.safetensors\n",
