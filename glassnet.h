@@ -23,6 +23,7 @@
 #include "report/confusion_image.h"
 #include "report/contact_sheet.h"
 #include "report/draw.h"
+#include "report/evolution_page.h"
 #include "report/overlay.h"
 #include "report/sheet.h"
 #include "report/svg_canvas.h"
