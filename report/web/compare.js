@@ -42,16 +42,17 @@ export class Compare {
     }, named(other.name || `run ${i + 1}`), el("span", {class: "number"},
       twoDecimals(everyCourse[i].accuracy[other.epochs - 1])))));
     byId("hard-note").textContent = hard.length === 0
-      ? "Every image that all runs know was right at some epoch of some run throughout."
-      : `${hard.length.toLocaleString("en")} images are wrong at times in every run; the lowest error rate of any run decides.`;
+      ? "No image is wrong in every run."
+      : `${hard.filter(({least}) => least >= 0.5).length.toLocaleString("en")} images are wrong in at least half of the epochs of every run. Hardest first, with the error rate of each run:`;
     const current = runs.indexOf(run);
     byId("hard").replaceChildren(...hard.slice(0, mostListed).map(({id, at, rates}) => {
       const strips = at.map((image, k) => ({image, k, canvas: el("canvas", {class: "strip"})}));
       const item = el("li", {}, el("button", {onclick: () => this.store.set({image: at[current]})},
         el("span", {class: "name"}, swatch(palettes[0][runs[0].truth[at[0]]]), named(id)),
-        strips.map(({canvas, k}) => el("span", {class: "one"}, canvas, el("span", {class: "number"}, twoDecimals(rates[k]))))));
+        strips.map(({canvas, k}) => el("span", {class: "one", title: twoDecimals(rates[k])}, canvas,
+          runs.length > 4 ? null : el("span", {class: "number"}, twoDecimals(rates[k]))))));
       for (const {image, k, canvas} of strips) {
-        drawStrip(canvas, {run: runs[k], colours: palettes[k]}, image, Math.min(90, 200 / runs.length + 10), 10);
+        drawStrip(canvas, {run: runs[k], colours: palettes[k]}, image, Math.max(6, Math.min(60, 200 / runs.length - (runs.length > 4 ? 6 : 36))), 10);
       }
       return item;
     }));

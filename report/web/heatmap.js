@@ -159,7 +159,7 @@ export class Heatmap {
     const {x, width} = geometry.plot;
     context.fillStyle = theme.background;
     const column = epochWidth(geometry, run);
-    if (column >= 7) {
+    if (column >= 14) {
       for (let e = 1; e < run.epochs; ++e) context.fillRect(Math.round(x + e * column) - 0.5, 0, 1, height);
     }
     if (layout.rowHeight < 6) return;
@@ -190,10 +190,12 @@ export class Heatmap {
         const y = Math.max(free, from, Math.min(from, to - 12));
         if (y + 11 <= height && y < to) {
           context.textAlign = "left";
-          context.font = theme.font(12, 600);
-          context.fillStyle = theme.ink;
+          // Groups too thin for a name each: some are named, and quietly.
+          const thin = band.height < 12;
+          context.font = thin ? theme.font(11) : theme.font(12, 600);
+          context.fillStyle = thin ? theme.faint : theme.ink;
           context.fillText(fitted(context, run.classes[band.label], half), 0, y + 10);
-          free = y + 13;
+          free = y + 15;
           if (to - from >= 28) {
             context.font = theme.font(11);
             context.fillStyle = theme.faint;
@@ -211,7 +213,11 @@ export class Heatmap {
       for (let i = Math.max(0, Math.floor((top - band.y) / layout.rowHeight)); i < band.count; ++i) {
         const y = band.y + (i + 0.5) * layout.rowHeight - top;
         if (y > height + layout.rowHeight) break;
-        context.fillText(fitted(context, run.ids[rows[band.start + i]], room), gutter - 11, y + 3.5);
+        const id = run.ids[rows[band.start + i]];
+        // Of a path, the end tells more than the beginning.
+        const whole = fitted(context, id, room);
+        const text = whole.endsWith("…") ? fitted(context, id.slice(id.lastIndexOf("/") + 1), room) : whole;
+        context.fillText(text, gutter - 11, y + 3.5);
       }
     }
   }
@@ -274,9 +280,11 @@ export class Heatmap {
       const y = topOf(layout, place) - top;
       const h = Math.max(layout.rowHeight, 1);
       if (y + h < 0 || y > height) return;
+      // Thin rows are kept free.
+      const line = h < 5 ? 1 : weight;
       context.strokeStyle = style;
-      context.lineWidth = weight;
-      context.strokeRect(x - 1, y - 1, width + 2, h + 2);
+      context.lineWidth = line;
+      context.strokeRect(x - line / 2, y - line / 2, width + line, h + line);
     };
     if (hovered) row(hovered.place, theme.ink, 1);
     const place = state.image >= 0 ? view.places[state.image] : -1;

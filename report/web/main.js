@@ -9,7 +9,7 @@ import {Heatmap} from "./heatmap.js";
 import {listen} from "./keyboard.js";
 import {columns} from "./layout.js";
 import {Matrix} from "./matrix.js";
-import {confusion, courses, everyImage, windowMetrics} from "./metrics.js";
+import {confusion, courses, everyImage, hardestClass, windowMetrics} from "./metrics.js";
 import {grouped, matching, sorted} from "./order.js";
 import {css, palette} from "./palette.js";
 import {Panel} from "./panel.js";
@@ -22,7 +22,10 @@ const mostLive = 1_000_000;
 
 const {title, runs} = decode(byId("data").textContent);
 byId("data").remove();
-for (const run of runs) run.places = new Map(run.ids.map((id, image) => [id, image]));
+for (const run of runs) {
+  run.places = new Map(run.ids.map((id, image) => [id, image]));
+  run.hardest = hardestClass(run);
+}
 const everything = runs.map(everyImage);
 const everyCourse = runs.map((run, i) => courses(run, everything[i]));
 const rgb = runs.map((run) => palette(run.classes.length));
@@ -51,8 +54,11 @@ const domainsOf = memo((metrics) => {
   const share = (values) => [0, Math.max(0.05, Math.ceil(most(values) * 20) / 20)];
   return {frequency: share(metrics.frequency), variability: [0, most(metrics.variability)], rate: share(metrics.rate)};
 });
-const matchingOf = memo((run, metrics, query, trueClass, predictedClass, cell, link, frequency, variability, rate, epoch) =>
-  matching(run, metrics, {query, trueClass, predictedClass, cell, link, frequency, variability, rate, epoch}));
+const none = [];
+const filtering = (run, metrics, query, trueClass, predictedClass, cell, link, frequency, variability, rate, epoch) =>
+  matching(run, metrics, {query, trueClass, predictedClass, cell, link, frequency, variability, rate, epoch});
+const matchingOf = memo(filtering);
+const poolOf = memo(filtering);
 const sortedOf = memo((run, metrics, rows, sort, reversed) => sorted(run, metrics, rows, sort, reversed));
 const groupedOf = memo(grouped);
 const placesOf = memo((run, rows) => {
@@ -74,6 +80,9 @@ function derive(state) {
   const filters = Object.keys(unfiltered);
   const filtered = filters.some((key) => String(state[key]) !== String(unfiltered[key]));
   const chosen = filtered ? matchingOf(run, metrics, ...filters.map((key) => state[key]), needsEpoch ? state.epoch : -1) : all;
+  // The matrix keeps its other cells while one of them is chosen.
+  const pool = state.cell.length > 0 ? poolOf(run, metrics, ...filters.map((key) => (key === "cell" ? none : state[key])),
+    state.predictedClass >= 0 ? state.epoch : -1) : chosen;
   const order = sortedOf(run, metrics, chosen, state.sort, state.reversed);
   const {rows, groups} = groupedOf(run, order, state.grouped);
   return {
@@ -89,8 +98,9 @@ function derive(state) {
     places: placesOf(run, rows),
     allCourses: everyCourse[state.run],
     shownCourses: filtered ? coursesOf(run, chosen) : everyCourse[state.run],
-    counts: confusionOf(run, rows, state.epoch),
-    before: beforeOf(run, rows, state.epoch),
+    pool,
+    counts: confusionOf(run, pool, state.epoch),
+    before: beforeOf(run, pool, state.epoch),
     others: othersOf(state.run),
   };
 }
@@ -111,7 +121,7 @@ store.switchTo = (index) => {
     image: state.image >= 0 ? to.places.get(from.ids[state.image]) ?? -1 : -1,
     flowEpochs: [],
     link: [],
-    ...(sameClasses ? {} : {trueClass: -1, predictedClass: -1, cell: [], flowClass: -1}),
+    ...(sameClasses ? {} : {trueClass: -1, predictedClass: -1, cell: [], flowClass: defaults(to).flowClass}),
   });
 };
 const reset = () => store.set({
@@ -132,7 +142,7 @@ function update(state) {
   const {run, rows} = view;
   byId("summary").textContent = [
     view.runs.length === 1 && run.name ? run.name.slice(0, 80) : null,
-    `${run.split} split`, `${run.classes.length.toLocaleString("en")} classes`, `${run.epochs} epochs`,
+    `${run.split} split`, `${run.classes.length.toLocaleString("en")} classes`, `${run.epochs} epoch${run.epochs === 1 ? "" : "s"}`,
   ].filter(Boolean).join(" · ");
   for (const part of parts) part.render(view);
   byId("theme").setAttribute("aria-label", `Colours: ${state.theme}`);
@@ -158,4 +168,4 @@ listen({store, matrix, panel, heatmap, reset});
 store.flush();
 
 // For the console, and for tests/web.
-globalThis.evolution = {store, heatmap, runs, view: () => view};
+globalThis.evolution = {store, heatmap, matrix, runs, view: () => view};

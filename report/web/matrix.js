@@ -25,7 +25,7 @@ export class Matrix {
 
   render(view) {
     this.view = view;
-    const {state, run, rows, counts} = view;
+    const {state, run, pool, counts} = view;
     const slider = byId("epoch");
     slider.max = run.epochs - 1;
     slider.value = state.epoch;
@@ -33,8 +33,8 @@ export class Matrix {
     byId("matrix-title").textContent = `Confusion at epoch ${state.epoch + run.firstEpoch}`;
     let right = 0;
     for (let c = 0; c < run.classes.length; ++c) right += counts[c * run.classes.length + c];
-    byId("matrix-note").textContent = rows.length === 0 ? ""
-      : `${right.toLocaleString("en")} of ${rows.length.toLocaleString("en")} right, ${((100 * right) / rows.length).toFixed(1)} %`;
+    byId("matrix-note").textContent = pool.length === 0 ? ""
+      : `${right.toLocaleString("en")} of ${pool.length.toLocaleString("en")} right, ${((100 * right) / pool.length).toFixed(1)} %`;
     this.draw(view);
     this.list(view);
   }
@@ -55,7 +55,8 @@ export class Matrix {
     const ink = (t, p, count) => {
       // The square root: a handful of confusions must be seen beside thousands of right ones.
       const share = Math.sqrt(count / Math.max(1, totals[t]));
-      return mixed(theme.backgroundRgb, t === p ? theme.rightRgb : theme.wrongRgb, share === 0 ? 0 : 0.08 + 0.92 * share);
+      const least = cell < 4 ? 0.45 : 0.08;
+      return mixed(theme.backgroundRgb, t === p ? theme.rightRgb : theme.wrongRgb, least + (1 - least) * share);
     };
     context.fillStyle = theme.background;
     context.fillRect(label, 0, side, side);
@@ -75,11 +76,10 @@ export class Matrix {
         }
         const colour = ink(t, p, count);
         context.fillStyle = css(colour);
-        const gap = cell >= 8 ? 1 : 0;
-        context.fillRect(x, y, Math.max(classes > 100 ? 1.2 : 1, cell - gap), Math.max(classes > 100 ? 1.2 : 1, cell - gap));
+        const size = Math.max(t === p ? 1.2 : 2, cell - (cell >= 8 ? 1 : 0));
+        context.fillRect(x, y, size, size);
         if (cell < 20) continue;
-        const size = Math.min(11, cell / 2.6);
-        context.font = theme.font(size);
+        context.font = theme.font(Math.min(11, cell / 2.6));
         const text = String(count);
         if (context.measureText(text).width > cell - 3) continue;
         const dark = 0.299 * colour[0] + 0.587 * colour[1] + 0.114 * colour[2] < 140;

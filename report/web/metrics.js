@@ -66,6 +66,16 @@ export function confusion(run, rows, epoch) {
   return counts;
 }
 
+// The class with most wrong predictions in the last epoch.
+export function hardestClass(run) {
+  const wrong = new Uint32Array(run.classes.length);
+  for (let image = 0; image < run.images; ++image) {
+    const t = run.truth[image];
+    if (run.predicted[(image + 1) * run.epochs - 1] !== t) ++wrong[t];
+  }
+  return wrong.reduce((best, count, c) => (count > wrong[best] ? c : best), 0);
+}
+
 export function everyImage(run) {
   return Uint32Array.from({length: run.images}, (_, i) => i);
 }

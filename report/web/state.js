@@ -21,7 +21,8 @@ export function defaults(run) {
     variability: [],
     rate: [],
     image: -1,
-    flowClass: -1,    // true class
+    // True class. Of so many classes that most would be pooled, one is more telling.
+    flowClass: run.classes.length > 24 ? run.hardest : -1,
     flowEpochs: [],   // evenly spaced ones where none are chosen
     theme: "auto",
   };
@@ -82,7 +83,7 @@ export function fromHash(hash, runs) {
     variability: range,
     rate: range,
     image: (v) => whole(v, run.images),
-    flowClass: (v) => whole(v, classes),
+    flowClass: (v) => (v === "-1" ? -1 : whole(v, classes)),
     flowEpochs: (v) => list(v, ...v.split("~").map(() => run.epochs)),
     theme: (v) => (v === "light" || v === "dark" ? v : null),
   };

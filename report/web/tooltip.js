@@ -56,9 +56,11 @@ const line = (label, ...content) =>
 // history with {run, colours} of that run.
 export function drawStrip(canvas, {run, colours}, image, width, height, epoch = -1) {
   const context = sized(canvas, width, height);
-  const column = width / run.epochs;
+  // On whole pixels of the screen, so that no seams are seen.
+  const ratio = window.devicePixelRatio || 1;
+  const edge = (e) => Math.round((e * width * ratio) / run.epochs) / ratio;
   for (let e = 0; e < run.epochs; ++e) {
     context.fillStyle = colours[run.predicted[image * run.epochs + e]];
-    context.fillRect(e * column, 0, column + 0.3, epoch === e ? height : height - 2);
+    context.fillRect(edge(e), 0, edge(e + 1) - edge(e), epoch === e ? height : height - 2);
   }
 }

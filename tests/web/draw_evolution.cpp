@@ -59,7 +59,7 @@ std::string class_name(int64_t index, int64_t classes, bool hostile) {
                                                  std::string(10000, 'W'),
                                                  "<!--<script>",
                                                  "'; trapped=1; '",
-                                                 "a\0b\nc\td"};
+                                                 std::string("a\0b\nc\td", 7)};
   if (hostile && index < static_cast<int64_t>(traps.size()))
     return traps[static_cast<size_t>(index)];
   if (classes <= static_cast<int64_t>(landscapes.size()))
