@@ -27,6 +27,10 @@ export class Heatmap {
     const room = this.scroller.clientHeight;
     const before = this.view;
     this.view = view;
+    if (before && before.rows !== rows) {  // another row lies under the pointer now
+      this.hovered = null;
+      this.tooltip.hide();
+    }
     const old = this.layout;
     this.layout = layOut(groups, rows.length, room - 2, state.zoom);
     this.spacer.style.height = `${Math.max(room, Math.ceil(this.layout.height))}px`;
