@@ -33,6 +33,7 @@ const palettes = rgb.map((colours) => colours.map(css));
 const hard = runs.length > 1
   ? hardForAll(runs, runs.map((run) => windowMetrics(run, 0, run.epochs - 1).rate)) : [];
 
+let printing = false;
 const dark = matchMedia("(prefers-color-scheme: dark)");
 const themeOf = memo((name) => {
   document.documentElement.dataset.theme = name;
@@ -91,7 +92,7 @@ function derive(state) {
     live: run.images * run.epochs <= mostLive,
     colours: palettes[state.run],
     rgb: rgb[state.run],
-    theme: themeOf(state.theme === "auto" ? (dark.matches ? "dark" : "light") : state.theme),
+    theme: themeOf(printing ? "light" : state.theme === "auto" ? (dark.matches ? "dark" : "light") : state.theme),
     geometry: geometryOf(byId("rows").clientWidth, run.epochs),
     width: byId("side").clientWidth,
     domains: domainsOf(metrics),
@@ -162,6 +163,14 @@ byId("theme").addEventListener("click", () => {
 byId("help-open").addEventListener("click", () => byId("help").showModal());
 byId("help-close").addEventListener("click", () => byId("help").close());
 dark.addEventListener("change", () => store.set({}));
+// Canvases are printed as they stand: in light colours, as high as on the screen.
+for (const event of ["beforeprint", "afterprint"]) {
+  addEventListener(event, () => {
+    printing = event === "beforeprint";
+    if (printing) document.documentElement.style.setProperty("--held", `${byId("rows").clientHeight}px`);
+    store.flush();
+  });
+}
 new ResizeObserver(() => store.set({})).observe(byId("rows"));
 addEventListener("hashchange", () => store.set(fromHash(location.hash, runs)));
 listen({store, matrix, panel, heatmap, reset});
