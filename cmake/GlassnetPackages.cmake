@@ -23,6 +23,10 @@ else()
   endif()
 endif()
 
+# For the Confusion Evolution page, which the program does without where they are missing.
+find_program(GLASSNET_ESBUILD esbuild)
+find_path(GLASSNET_D3 d3-selection/package.json PATHS /usr/share/nodejs /usr/lib/node_modules NO_DEFAULT_PATH)
+
 if(GLASSNET_ONEDNN)
   find_package(dnnl CONFIG)  # whose CMake file asks for OpenCL; nothing here uses it
   if(NOT dnnl_FOUND)

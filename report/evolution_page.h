@@ -1,0 +1,47 @@
+// The Confusion Evolution page: how the prediction of every test image changed from epoch to epoch,
+// as one HTML file that works offline and loads nothing.
+//
+// The page itself is in report/web; esbuild and D3 make one script of it when Glassnet is built,
+// which lies in the program. After InstanceFlow (Pühringer, Hinterreiter, Streit 2020), which shows
+// how single instances wander between classes.
+#pragma once
+
+#include <cstdint>
+#include <string>
+#include <vector>
+
+#include "training/prediction_log.h"
+
+namespace glassnet {
+
+struct EvolutionRun {
+  std::string name;
+  std::vector<std::string> classes;
+  std::string split = "test";
+  std::vector<LoggedImage> images;
+  int64_t first_epoch = 1;  // the number of the first epoch, as the page shows it
+  int64_t epochs = 0;
+  std::vector<int64_t> predicted;  // (epochs, images), each in [0, classes)
+
+  // All of these may be empty: not known. NaN is not known for one epoch or prediction.
+  std::vector<float> probability;       // (epochs, images), of the predicted class
+  std::vector<float> true_probability;  // (epochs, images), of the true class
+  std::vector<double> test_loss, train_loss, train_accuracy;  // (epochs)
+  // (images): the bytes of a JPEG or PNG each, none for an empty string.
+  std::vector<std::string> thumbnails;
+};
+
+struct EvolutionPageData {
+  std::string title = "Confusion Evolution";
+  std::vector<EvolutionRun> runs;  // at least one
+};
+
+// The whole file. Names are shown as they are, whatever is in them; invalid UTF-8 becomes U+FFFD.
+// Probabilities are kept in steps of 1/254. A prediction takes a byte (two above 256 classes), a
+// probability one, all as base64: 50,000 images over 100 epochs make 20 MB.
+//
+// Throws Error where lists do not have the lengths above, a class is out of range, a thumbnail is
+// neither JPEG nor PNG, or Glassnet was built without esbuild and D3.
+std::string evolution_page(const EvolutionPageData& data);
+
+}  // namespace glassnet
