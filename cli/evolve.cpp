@@ -9,6 +9,7 @@
 #include <fmt/ranges.h>
 
 #include "cli/command.h"
+#include "cli/evolution_html.h"
 #include "cli/output.h"
 #include "kernels/error.h"
 #include "report/terminal.h"
@@ -24,9 +25,11 @@ namespace fs = std::filesystem;
 
 struct Arguments {
   std::string log;
+  std::vector<std::string> beside;
   EpochRange epochs;
   std::vector<std::string> out;
   std::string format = "metrics";
+  size_t thumbnail_bytes = EvolutionHtml{}.thumbnail_bytes;
   int64_t top = 5;
   bool json = false;
 };
@@ -50,10 +53,13 @@ constexpr std::array<OutputKind, 3> kOutputs = {{
     {".csv", save_evolution_csv},
 }};
 
+// The page, which is made of the logs themselves, and of several.
+constexpr const char* kHtml = ".html";
+
 const OutputKind& output_kind(const std::string& path, const std::string& format) {
   const std::string name =
       format == "instanceflow" && path.ends_with(".json") ? kInstanceFlow : path;
-  std::vector<const char*> endings;
+  std::vector<const char*> endings = {kHtml};
   for (const OutputKind& kind : kOutputs) {
     if (name.ends_with(kind.ending)) return kind;
     endings.push_back(kind.ending);
@@ -216,8 +222,20 @@ void print_tables(const History& history, const Evolution& evolution, int64_t to
       [](const ImageEvolution& of) { return of.wrong > 0; });
 }
 
+void save_page(const std::string& path, const Arguments& a) {
+  EvolutionHtml page{.logs = {a.log}, .window = a.epochs, .thumbnail_bytes = a.thumbnail_bytes};
+  page.logs.insert(page.logs.end(), a.beside.begin(), a.beside.end());
+  for (const std::string& sentence : save_evolution_html(path, page)) say(sentence);
+}
+
 int run(const Arguments& a) {
-  for (const std::string& out : a.out) output_kind(out, a.format);
+  const auto is_page = [](const std::string& out) { return out.ends_with(kHtml); };
+  for (const std::string& out : a.out) {
+    if (!is_page(out)) output_kind(out, a.format);
+  }
+  if (!a.beside.empty() && std::ranges::none_of(a.out, is_page)) {
+    throw UsageError("--beside is for a page; add --out FILE.html");
+  }
   refuse_to_overwrite_the_log(a);
   const History history = read_history(a.log);
   const Evolution evolution = evolve(history, a.epochs);
@@ -229,7 +247,11 @@ int run(const Arguments& a) {
     print_tables(history, evolution, a.top);
   }
   for (const std::string& out : a.out) {
-    output_kind(out, a.format).save(out, history, evolution);
+    if (is_page(out)) {
+      save_page(out, a);
+    } else {
+      output_kind(out, a.format).save(out, history, evolution);
+    }
     if (!a.json) fmt::print("written: {}\n", out);
   }
   return 0;
@@ -243,10 +265,12 @@ void add_evolve(CLI::App& app, Action& action) {
   command->footer(
       "LOG is a run's folder, a file of InstanceFlow's (.json), or a table (.csv) with a line an\n"
       "image: its name, its true class, and what it was predicted as in each epoch.\n\n"
-      "Files end in .json (all metrics), .csv (those of each image) or .instanceflow.json (the\n"
-      "log, for InstanceFlow). docs/confusion-evolution.md says what the numbers mean.\n\n"
+      "Files end in .html (the page, which needs nothing but a browser), .json (all metrics),\n"
+      ".csv (those of each image) or .instanceflow.json (the log, for InstanceFlow).\n"
+      "docs/confusion-evolution.md says what the numbers mean.\n\n"
       "Examples:\n"
-      "  glassnet evolve run\n"
+      "  glassnet evolve run --out run.html\n"
+      "  glassnet evolve run --beside other-run --out both.html\n"
       "  glassnet evolve run --from 10 --out metrics.json --out images.csv\n"
       "  glassnet evolve run --out run.instanceflow.json");
   auto arguments = std::make_shared<Arguments>();
@@ -258,13 +282,24 @@ void add_evolve(CLI::App& app, Action& action) {
   command->add_option("--to", a.epochs.last, "the last (default: the log's last)")
       ->check(CLI::PositiveNumber);
   command
-      ->add_option("--out", a.out, "file to write: .json, .csv or .instanceflow.json; repeatable")
+      ->add_option("--out", a.out,
+                   "file to write: .html, .json, .csv or .instanceflow.json; repeatable")
       ->allow_extra_args(false)
       ->type_name("FILE");
   command
       ->add_option("--format", a.format,
                    "what a .json holds: metrics, or instanceflow as .instanceflow.json does")
       ->check(CLI::IsMember({"metrics", "instanceflow"}))
+      ->capture_default_str();
+  command
+      ->add_option("--beside", a.beside,
+                   "another log on the page, such as a run with another seed; repeatable")
+      ->allow_extra_args(false)
+      ->type_name("LOG");
+  command
+      ->add_option("--thumbnails", a.thumbnail_bytes,
+                   "what the page's thumbnails may take: 0, 500kB, 8MiB")
+      ->transform(CLI::AsSizeValue(false))
       ->capture_default_str();
   command->add_option("--top", a.top, "images to show that changed or were wrong most")
       ->check(CLI::NonNegativeNumber)

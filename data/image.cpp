@@ -109,6 +109,24 @@ Image decode(std::span<const uint8_t> bytes, const std::string& name) {
   return upright(std::move(image), header.orientation);
 }
 
+// write(function, context) calls the function with each piece, and says 0 when it fails.
+template <class Write>
+std::string encode(const Image& image, const std::string& name, const char* format, Write&& write) {
+  require(image.height > 0 && image.width > 0, [&] {
+    return fmt::format("{}: a picture of {} x {} pixels cannot be written", name, image.width,
+                       image.height);
+  });
+  std::string bytes;
+  const auto append = [](void* context, void* data, int size) {
+    static_cast<std::string*>(context)->append(static_cast<const char*>(data), size);
+  };
+  require(write(append, &bytes) != 0, [&] {
+    return fmt::format("{}: there is not enough memory to write a {} of {} x {} pixels", name,
+                       format, image.width, image.height);
+  });
+  return bytes;
+}
+
 }  // namespace
 
 Image decode_image(std::span<const uint8_t> bytes, const std::string& name) {
@@ -137,21 +155,17 @@ bool is_image_file(const std::filesystem::path& path) {
 }
 
 std::string encode_png(const Image& image, const std::string& name) {
-  require(image.height > 0 && image.width > 0, [&] {
-    return fmt::format("{}: a picture of {} x {} pixels cannot be written", name, image.width,
-                       image.height);
+  return encode(image, name, "PNG", [&](stbi_write_func* write, void* to) {
+    return stbi_write_png_to_func(write, to, image.width, image.height, 3, image.rgb.data(),
+                                  image.width * 3);
   });
-  std::string png;
-  const auto append = [](void* context, void* data, int size) {
-    static_cast<std::string*>(context)->append(static_cast<const char*>(data), size);
-  };
-  const int written = stbi_write_png_to_func(append, &png, image.width, image.height, 3,
-                                             image.rgb.data(), image.width * 3);
-  require(written != 0, [&] {
-    return fmt::format("{}: there is not enough memory to write a PNG of {} x {} pixels", name,
-                       image.width, image.height);
+}
+
+std::string encode_jpeg(const Image& image, int quality, const std::string& name) {
+  return encode(image, name, "JPEG", [&](stbi_write_func* write, void* to) {
+    return stbi_write_jpg_to_func(write, to, image.width, image.height, 3, image.rgb.data(),
+                                  quality);
   });
-  return png;
 }
 
 void write_png(const std::filesystem::path& path, const Image& image) {

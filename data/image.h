@@ -40,6 +40,8 @@ bool is_image_file(const std::filesystem::path& path);
 
 // A PNG's bytes; `name` stands in messages. Throws Error for an empty picture.
 std::string encode_png(const Image& image, const std::string& name);
+// A JPEG's bytes, quality 1 to 100.
+std::string encode_jpeg(const Image& image, int quality, const std::string& name);
 // Writes a PNG: to a temporary name in the same folder, fsync, rename.
 void write_png(const std::filesystem::path& path, const Image& image);
 

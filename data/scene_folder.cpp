@@ -77,10 +77,7 @@ void append_bytes(void* context, void* data, int size) {
 }
 
 void write_jpeg(const fs::path& path, const Image& image) {
-  std::string bytes;
-  stbi_write_jpg_to_func(append_bytes, &bytes, image.width, image.height, 3, image.rgb.data(),
-                         kJpegQuality);
-  write_bytes(path, bytes);
+  write_bytes(path, encode_jpeg(image, kJpegQuality, path.string()));
 }
 
 void write_mask(const fs::path& path, const Scene& scene) {

@@ -462,6 +462,26 @@ TEST_F(CommandLine, TellsHowPredictionsEvolved) {
   EXPECT_FALSE(fs::exists(path("page.pdf")));
 }
 
+TEST_F(CommandLine, DrawsThePageOfOneRunAndOfTwo) {
+  ASSERT_EQ(run("evolve {0}/run --out {0}/run.html").code, 0);
+  const std::string page = contents(path("run.html"));
+  EXPECT_THAT(page, HasSubstr("Confusion Evolution: run"));
+  EXPECT_THAT(page, HasSubstr("data:image/jpeg;base64,"));
+  EXPECT_THAT(page, testing::Not(HasSubstr("src=\"http")));
+  ASSERT_EQ(run("evolve {0}/run --to 1 --thumbnails 0 --out {0}/epoch.html").code, 0);
+  EXPECT_THAT(contents(path("epoch.html")), testing::Not(HasSubstr("data:image/jpeg")));
+
+  // Another log of the same images, whose photographs nobody knows.
+  ASSERT_EQ(run("evolve {0}/run --out {0}/other.instanceflow.json").code, 0);
+  const Outcome both =
+      run("evolve {0}/run --beside {0}/other.instanceflow.json --out {0}/both.html");
+  ASSERT_EQ(both.code, 0) << both.err;
+  EXPECT_THAT(contents(path("both.html")), HasSubstr("other.instanceflow.json"));
+  refuses("evolve {0}/run --beside {0}/run", 2, "--out FILE.html");
+  refuses("evolve {0}/run --beside {0}/nowhere --out {0}/no.html", 2, "nowhere");
+  EXPECT_FALSE(fs::exists(path("no.html")));
+}
+
 TEST_F(CommandLine, RefusesExplanationsThatMakeNoSense) {
   const std::string begin = "explain {0}/run {0}/scenes/test/sea/00001.jpg --out {0}/no ";
   refuses(begin + "--method lime --samples many", 2, "--samples many");
