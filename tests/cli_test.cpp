@@ -478,7 +478,7 @@ TEST_F(CommandLine, DrawsThePageOfOneRunAndOfTwo) {
   ASSERT_EQ(both.code, 0) << both.err;
   EXPECT_THAT(contents(path("both.html")), HasSubstr("other.instanceflow.json"));
   refuses("evolve {0}/run --beside {0}/run", 2, "--out FILE.html");
-  refuses("evolve {0}/run --beside {0}/nowhere --out {0}/no.html", 2, "nowhere");
+  refuses("evolve {0}/run --beside {0}/nowhere --out {0}/no.html", 1, "nowhere");
   EXPECT_FALSE(fs::exists(path("no.html")));
 }
 
