@@ -65,7 +65,8 @@ export function sized(canvas, width, height) {
   const ratio = window.devicePixelRatio || 1;
   const w = Math.max(1, Math.round(width * ratio));
   const h = Math.max(1, Math.round(height * ratio));
-  if (canvas.width !== w || canvas.height !== h) {
+  const fresh = canvas.width !== w || canvas.height !== h;
+  if (fresh) {
     canvas.width = w;
     canvas.height = h;
     canvas.style.width = `${width}px`;
@@ -73,7 +74,7 @@ export function sized(canvas, width, height) {
   }
   const context = canvas.getContext("2d");
   context.setTransform(ratio, 0, 0, ratio, 0, 0);
-  context.clearRect(0, 0, width, height);
+  if (!fresh) context.clearRect(0, 0, width, height);
   return context;
 }
 

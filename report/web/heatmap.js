@@ -139,6 +139,7 @@ export class Heatmap {
   }
 
   // The rows [from, to) of each of `count` lines of height `step`; lines between groups are left out.
+  // A line may hold several thin groups: their rows follow each other.
   *lines(count, step, top, layout) {
     const {bands, rowHeight} = layout;
     let b = 0;
@@ -146,14 +147,14 @@ export class Heatmap {
       const y = top + line * step;
       while (b < bands.length && y >= bands[b].y + bands[b].height) ++b;
       if (b === bands.length) return;
-      const band = bands[b];
-      if (y < band.y) {
-        // A group that is thinner than a line must not vanish between two.
-        if (y + step <= band.y) continue;
-      }
-      const from = Math.max(0, Math.min(band.count - 1, Math.floor((y - band.y) / rowHeight)));
-      const to = Math.max(from + 1, Math.min(band.count, Math.floor((y + step - band.y) / rowHeight)));
-      yield {line, from: band.start + from, to: band.start + to, y: line * step};
+      if (y + step <= bands[b].y) continue;
+      let last = b;
+      while (last + 1 < bands.length && y + step > bands[last + 1].y) ++last;
+      const {start, count: most, y: begin} = bands[b];
+      const end = bands[last];
+      const from = start + Math.max(0, Math.min(most - 1, Math.floor((y - begin) / rowHeight)));
+      const to = end.start + Math.min(end.count, Math.floor((y + step - end.y) / rowHeight));
+      yield {line, from, to: Math.max(from + 1, to), y: line * step};
     }
   }
 

@@ -163,11 +163,14 @@ byId("theme").addEventListener("click", () => {
 byId("help-open").addEventListener("click", () => byId("help").showModal());
 byId("help-close").addEventListener("click", () => byId("help").close());
 dark.addEventListener("change", () => store.set({}));
-// Canvases are printed as they stand: in light colours, as high as on the screen.
+// Canvases are printed as they stand: in light colours, and so high that a page holds them.
 for (const event of ["beforeprint", "afterprint"]) {
   addEventListener(event, () => {
     printing = event === "beforeprint";
-    if (printing) document.documentElement.style.setProperty("--held", `${byId("rows").clientHeight}px`);
+    document.documentElement.classList.toggle("printing", printing);
+    // Chromium prints the calls themselves, and clearing a canvas would clear what lies under it: a new
+    // canvas is clear without.
+    byId("overlay").width = 0;
     store.flush();
   });
 }

@@ -63,7 +63,7 @@ export class Panel {
           fact("frequency", el("span", {class: "number"}, twoDecimals(metrics.frequency[image]))),
           fact("variability", el("span", {class: "number"}, String(metrics.variability[image]))),
           fact("error rate", el("span", {class: "number"}, twoDecimals(metrics.rate[image]))),
-          fact("first right", metrics.learnt[image] > metrics.last ? "never"
+          fact("first learnt", metrics.learnt[image] > metrics.last ? "never"
             : `epoch ${metrics.learnt[image] + run.firstEpoch}`))),
       run.probability || run.trueProbability ? this.curve(view, width) : null,
       strip,

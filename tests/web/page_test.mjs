@@ -94,7 +94,7 @@ test("the measures are those of the definitions", () => on("example", async (pag
   await page.keyboard.press("ArrowDown");
   await settle(page);
   const facts = await page.locator("#image-body dl").innerText();
-  assert.match(facts.replace(/\s+/g, " "), /frequency 0\.67 variability 2 error rate 0\.25 first right epoch 1/);
+  assert.match(facts.replace(/\s+/g, " "), /frequency 0\.67 variability 2 error rate 0\.25 first learnt epoch 1/);
 }));
 
 test("dragging on the curves measures the window again, a double click all epochs", () => on("small", async (page, [run]) => {
@@ -301,7 +301,7 @@ test("several runs: tabs, and what is hard for all", () => on("runs", async (pag
     assert.ok(k === 0 || hard[k - 1].value >= value);
   });
   await page.locator("#hard button").first().click();
-  await page.locator("[role=tab]").nth(1).click();
+  await page.locator("#runs button").nth(1).click();
   const now = await state(page);
   assert.equal(now.run, 1);
   assert.equal(runs[1].ids[now.image], hard[0].id);
@@ -341,6 +341,28 @@ test("one epoch, no probabilities and a thousand classes are fine", async () => 
     await page.mouse.move(1200, 300);
     await page.locator("#confusions button").first().click();
     assert.ok((await rows(page)).length > 0);
+  });
+});
+
+test("those who do not see it, or have no mouse, can use it", async () => {
+  const axe = readFileSync(process.env.AXE, "utf8");
+  for (const colorScheme of ["light", "dark"]) {
+    await on("runs", async (page) => {
+      await page.keyboard.press("ArrowDown");
+      await settle(page);
+      await page.evaluate(axe);
+      const {violations} = await page.evaluate(() => axe.run());
+      assert.deepEqual(violations.map(({id, nodes}) => [id, ...nodes.map(({html}) => html)]), []);
+    }, {colorScheme});
+  }
+  await on("small", async (page, [run]) => {
+    for (const key of ["Home", "ArrowRight", "ArrowRight", "[", "End", "ArrowLeft", "]"]) {
+      await page.keyboard.press(key);
+      await settle(page);
+    }
+    assert.deepEqual([(await state(page)).first, (await state(page)).last], [2, 28]);
+    await expectMetrics(page, run, 2, 28);
+    assert.match(await page.locator("#announcement").innerText(), /^Epoch 29, 600 images shown/);
   });
 });
 
