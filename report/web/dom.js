@@ -27,6 +27,9 @@ export const named = (text, attributes = {}) => el("bdi", attributes, brief(text
 // What no line has room for anyway; the whole text is in the image's panel.
 export const brief = (text, most = 200) => (text.length > most ? text.slice(0, most) + "…" : text);
 
+// "1 image", "1,200 images".
+export const counted = (count, noun) => `${count.toLocaleString("en")} ${noun}${count === 1 ? "" : "s"}`;
+
 export const byId = (id) => document.getElementById(id);
 
 export function swatch(colour) {

@@ -1,6 +1,6 @@
 // The heatmap: a row an image, a column an epoch, the predicted class's colour; left of it the names
 // of groups and images, right of it bars of the three measures. Only what is in view is drawn.
-import {fitted, sized} from "./dom.js";
+import {counted, fitted, sized, whenChanged} from "./dom.js";
 import {epochAt, epochCentre, epochWidth, layOut, rowAt, tallestRow, topOf} from "./layout.js";
 import {measures} from "./order.js";
 import {mixed} from "./palette.js";
@@ -13,6 +13,8 @@ export class Heatmap {
   constructor({scroller, spacer, canvas, overlay}, store, tooltip) {
     Object.assign(this, {scroller, spacer, canvas, overlay, store, tooltip});
     this.buffer = document.createElement("canvas");
+    this.setTables = whenChanged(({rgb, theme, state}) => [rgb, theme, state.dim],
+      (view) => (this.tables = this.colourTables(view)));
     this.hovered = null;  // {place, image, epoch or -1}
     this.drawTime = 0;    // ms that the last draw() took
     scroller.addEventListener("scroll", () => this.soon(), {passive: true});
@@ -41,7 +43,7 @@ export class Heatmap {
     }
     this.anchor = null;
     if (before && before.state.image !== state.image) this.reveal();
-    this.tables = this.colourTables(view);
+    this.setTables(view);
     this.draw();
   }
 
@@ -204,8 +206,7 @@ export class Heatmap {
           if (to - from >= 28) {
             context.font = theme.font(11);
             context.fillStyle = theme.faint;
-            const count = `${band.count.toLocaleString("en")} image${band.count === 1 ? "" : "s"}`;
-            context.fillText(fitted(context, count, half), 0, y + 23);
+            context.fillText(fitted(context, counted(band.count, "image"), half), 0, y + 23);
             free = y + 26;
           }
         }
@@ -214,7 +215,7 @@ export class Heatmap {
       context.textAlign = "right";
       context.font = theme.font(Math.min(11, layout.rowHeight - 1));
       context.fillStyle = theme.faint;
-      const room = band.label >= 0 ? gutter - half - 18 : gutter - 12;
+      const room = band.label >= 0 ? gutter - half - 20 : gutter - 14;
       for (let i = Math.max(0, Math.floor((top - band.y) / layout.rowHeight)); i < band.count; ++i) {
         const y = band.y + (i + 0.5) * layout.rowHeight - top;
         if (y > height + layout.rowHeight) break;
@@ -222,7 +223,7 @@ export class Heatmap {
         // Of a path, the end tells more than the beginning.
         const whole = fitted(context, id, room);
         const text = whole.endsWith("…") ? fitted(context, id.slice(id.lastIndexOf("/") + 1), room) : whole;
-        context.fillText(text, gutter - 11, y + 3.5);
+        context.fillText(text, gutter - 13, y + 3.5);
       }
     }
   }
@@ -298,9 +299,9 @@ export class Heatmap {
       const y = topOf(layout, place) - top + layout.rowHeight / 2;
       context.fillStyle = theme.accent;
       context.beginPath();
-      context.moveTo(x - 3, y);
-      context.lineTo(x - 11, y - 5);
-      context.lineTo(x - 11, y + 5);
+      context.moveTo(x - 2, y);
+      context.lineTo(x - 9, y - 4.5);
+      context.lineTo(x - 9, y + 4.5);
       context.fill();
     }
   }
