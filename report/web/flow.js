@@ -56,8 +56,8 @@ export class Flow {
     const {run} = this.view;
     const epochs = [...new Set((input.value.match(/\d+/g) ?? []).map((text) => Number(text) - run.firstEpoch))]
       .filter((e) => e >= 0 && e < run.epochs).sort((a, b) => a - b).slice(0, 12);
+    this.written = true;
     this.store.set({flowEpochs: epochs.length >= 2 ? epochs : []});
-    input.value = "";
   }
 
   render(view) {
@@ -69,7 +69,9 @@ export class Flow {
     const picture = byId("flow-picture");
     const epochs = state.flowEpochs.length > 0 ? state.flowEpochs : evenEpochs(state.first, state.last);
     const input = byId("flow-epochs");
-    input.value = epochs.map((e) => e + run.firstEpoch).join(", ");
+    // Not while somebody writes there.
+    if (this.written || document.activeElement !== input) input.value = epochs.map((e) => e + run.firstEpoch).join(", ");
+    this.written = false;
     byId("flow-class").value = state.flowClass;
     const chosen = state.flowClass < 0 ? rows : rows.filter((image) => run.truth[image] === state.flowClass);
     byId("flow-note").textContent = counted(chosen.length, "image");

@@ -13,8 +13,11 @@ export class Heatmap {
   constructor({scroller, spacer, canvas, overlay}, store, tooltip) {
     Object.assign(this, {scroller, spacer, canvas, overlay, store, tooltip});
     this.buffer = document.createElement("canvas");
-    this.setTables = whenChanged(({rgb, theme, state}) => [rgb, theme, state.dim],
-      (view) => (this.tables = this.colourTables(view)));
+    this.setTable = whenChanged(({rgb, theme, state}) => [rgb, theme, state.dim],
+      (view) => (this.table = this.colourTable(view)));
+    this.paint = whenChanged(
+      ({rows, table, layout, top, pixels}) => [rows, table, layout.rowHeight, layout.height, top, pixels],
+      (job) => this.paintCells(job));
     this.hovered = null;  // {place, image, epoch or -1}
     this.drawTime = 0;    // ms that the last draw() took
     scroller.addEventListener("scroll", () => this.soon(), {passive: true});
@@ -43,23 +46,21 @@ export class Heatmap {
     }
     this.anchor = null;
     if (before && before.state.image !== state.image) this.reveal();
-    this.setTables(view);
+    this.setTable(view);
     this.draw();
   }
 
-  // Colours by class * 2 + (1 when that is right), packed for sums: red and blue, green.
-  colourTables({rgb, theme, state}) {
-    const size = rgb.length * 2;
-    const redBlue = new Uint32Array(size);
-    const green = new Uint32Array(size);
+  // Colours by class * 2 + (1 when that is right), the channels 16 bits apart: a double sums up to
+  // mostBlended of them exactly, all three at once.
+  colourTable({rgb, theme, state}) {
+    const table = new Float64Array(2 * rgb.length);
     rgb.forEach((colour, c) => {
       for (const right of [0, 1]) {
         const [r, g, b] = right && state.dim ? mixed(colour, theme.backgroundRgb, 0.8) : colour;
-        redBlue[2 * c + right] = (r << 16) | b;
-        green[2 * c + right] = g;
+        table[2 * c + right] = r + g * 0x10000 + b * 0x100000000;
       }
     });
-    return {redBlue, green};
+    return table;
   }
 
   soon() {
@@ -79,7 +80,7 @@ export class Heatmap {
     const context = sized(this.canvas, geometry.width, height);
     const pixels = this.canvas.height;
     this.top = Math.min(scroller.scrollTop, Math.max(0, layout.height - 1));
-    this.paintCells(pixels, height / pixels);
+    this.paint({rows: view.rows, table: this.table, layout, top: this.top, pixels, step: height / pixels});
     const {x, width} = geometry.plot;
     // More epochs than pixels: neighbours are mixed.
     context.imageSmoothingEnabled = run.epochs > width;
@@ -92,11 +93,9 @@ export class Heatmap {
   }
 
   // One pixel for each epoch and line of the screen into `buffer`.
-  paintCells(pixels, step) {
-    const {view, layout, buffer, tables, top} = this;
-    const {run, rows} = view;
-    const {epochs, predicted, truth} = run;
-    const {redBlue, green} = tables;
+  paintCells({rows, table, layout, top, pixels, step}) {
+    const {buffer} = this;
+    const {epochs, predicted, truth} = this.view.run;
     if (buffer.width !== epochs || buffer.height !== pixels) {
       buffer.width = epochs;
       buffer.height = pixels;
@@ -104,8 +103,7 @@ export class Heatmap {
       this.words = new Uint32Array(this.image.data.buffer);
     }
     const words = this.words.fill(0);
-    const sumRedBlue = new Uint32Array(epochs);
-    const sumGreen = new Uint32Array(epochs);
+    const sums = new Float64Array(epochs);
     let earlier = -1;  // the row that the line above shows alone
     for (const {from, to, line} of this.lines(pixels, step, top, layout)) {
       const at = line * epochs;
@@ -115,8 +113,7 @@ export class Heatmap {
       }
       earlier = to === from + 1 ? from : -1;
       const stride = Math.ceil((to - from) / mostBlended);
-      sumRedBlue.fill(0);
-      sumGreen.fill(0);
+      sums.fill(0);
       let count = 0;
       for (let place = from; place < to; place += stride) {
         const image = rows[place];
@@ -124,16 +121,15 @@ export class Heatmap {
         const begin = image * epochs;
         for (let e = 0; e < epochs; ++e) {
           const c = predicted[begin + e];
-          const colour = 2 * c + (c === t ? 1 : 0);
-          sumRedBlue[e] += redBlue[colour];
-          sumGreen[e] += green[colour];
+          sums[e] += table[2 * c + (c === t ? 1 : 0)];
         }
         ++count;
       }
       for (let e = 0; e < epochs; ++e) {
-        const r = ((sumRedBlue[e] >>> 16) / count) | 0;
-        const b = ((sumRedBlue[e] & 0xffff) / count) | 0;
-        const g = (sumGreen[e] / count) | 0;
+        const low = sums[e] % 0x100000000;
+        const r = ((low & 0xffff) / count) | 0;
+        const g = ((low >>> 16) / count) | 0;
+        const b = (sums[e] / 0x100000000 / count) | 0;
         words[at + e] = 0xff000000 | (b << 16) | (g << 8) | r;
       }
     }

@@ -200,14 +200,14 @@ export class Matrix {
   }
 
   step(by) {
-    const {run, state} = this.view;
-    this.store.set({epoch: Math.min(run.epochs - 1, Math.max(0, state.epoch + by))});
+    const most = this.view.run.epochs - 1;
+    this.store.set({epoch: Math.min(most, Math.max(0, this.store.state.epoch + by))});
   }
 
   // Through the window, from its beginning when its end is reached.
   togglePlay() {
     if (this.timer) return this.stop();
-    const {state} = this.view;
+    const {state} = this.store;
     if (state.epoch >= state.last || state.epoch < state.first) this.store.set({epoch: state.first});
     this.timer = setInterval(() => {
       if (this.store.state.epoch >= this.store.state.last) this.stop();
