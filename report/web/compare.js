@@ -1,4 +1,4 @@
-// Several runs: tabs to change between them, and the images that are hard for all of them.
+// Several runs: buttons to change between them, and the images that are hard for all of them.
 import {byId, el, named, swatch, whenChanged} from "./dom.js";
 import {twoDecimals} from "./metrics.js";
 import {drawStrip} from "./tooltip.js";
@@ -35,9 +35,7 @@ export class Compare {
   drawAll(view) {
     const {runs, run, palettes, hard, everyCourse} = view;
     byId("runs").replaceChildren(...runs.map((other, i) => el("button", {
-      role: "tab",
-      "aria-selected": String(other === run),
-      tabindex: other === run ? 0 : -1,
+      "aria-pressed": String(other === run),
       onclick: () => this.store.switchTo(i),
     }, named(other.name || `run ${i + 1}`), el("span", {class: "number"},
       twoDecimals(everyCourse[i].accuracy[other.epochs - 1])))));

@@ -21,8 +21,8 @@ function decodeRun(run) {
     firstEpoch: run.firstEpoch,
     truth: numbers(run.truth),
     predicted: numbers(run.predicted),
-    probability: run.probability ? numbers(run.probability) : null,
-    trueProbability: run.trueProbability ? numbers(run.trueProbability) : null,
+    probability: probabilities(run.probability),
+    trueProbability: probabilities(run.trueProbability),
     testLoss: run.testLoss || null,
     trainLoss: run.trainLoss || null,
     trainAccuracy: run.trainAccuracy || null,
@@ -40,9 +40,16 @@ function numbers({bytes, data}) {
   return result;
 }
 
+const unknown = 255;
+
+function probabilities(packed) {
+  const values = packed ? numbers(packed) : null;
+  return values && values.some((value) => value !== unknown) ? values : null;
+}
+
 // null where it is not known.
 export function probabilityAt(values, index) {
-  return values === null || values[index] === 255 ? null : values[index] / 254;
+  return values === null || values[index] === unknown ? null : values[index] / 254;
 }
 
 const silent = /[\u0000-\u001f\u007f-\u009f\u061c\u200e\u200f\u2028-\u202e\u2066-\u2069\ufeff]/g;

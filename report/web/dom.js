@@ -27,6 +27,9 @@ export const named = (text, attributes = {}) => el("bdi", attributes, brief(text
 // What no line has room for anyway; the whole text is in the image's panel.
 export const brief = (text, most = 200) => (text.length > most ? text.slice(0, most) + "…" : text);
 
+// "1 image", "1,200 images".
+export const counted = (count, noun) => `${count.toLocaleString("en")} ${noun}${count === 1 ? "" : "s"}`;
+
 export const byId = (id) => document.getElementById(id);
 
 export function swatch(colour) {
@@ -65,7 +68,8 @@ export function sized(canvas, width, height) {
   const ratio = window.devicePixelRatio || 1;
   const w = Math.max(1, Math.round(width * ratio));
   const h = Math.max(1, Math.round(height * ratio));
-  if (canvas.width !== w || canvas.height !== h) {
+  const fresh = canvas.width !== w || canvas.height !== h;
+  if (fresh) {
     canvas.width = w;
     canvas.height = h;
     canvas.style.width = `${width}px`;
@@ -73,7 +77,7 @@ export function sized(canvas, width, height) {
   }
   const context = canvas.getContext("2d");
   context.setTransform(ratio, 0, 0, ratio, 0, 0);
-  context.clearRect(0, 0, width, height);
+  if (!fresh) context.clearRect(0, 0, width, height);
   return context;
 }
 

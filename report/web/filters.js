@@ -1,5 +1,5 @@
 // The bar above: search, classes, order, and what is filtered now as chips that can be taken off.
-import {byId, el, named, swatch, whenChanged} from "./dom.js";
+import {byId, counted, el, named, swatch, whenChanged} from "./dom.js";
 import {measures, sorts} from "./order.js";
 import {unfiltered} from "./state.js";
 import {twoDecimals} from "./metrics.js";
@@ -44,8 +44,7 @@ export class Filters {
     byId("dim").checked = state.dim;
     byId("reverse").setAttribute("aria-pressed", String(state.reversed));
     byId("count").textContent = rows.length === run.images
-      ? `${run.images.toLocaleString("en")} images`
-      : `${rows.length.toLocaleString("en")} of ${run.images.toLocaleString("en")} images`;
+      ? counted(run.images, "image") : `${rows.length.toLocaleString("en")} of ${counted(run.images, "image")}`;
     byId("empty").hidden = rows.length > 0;
   }
 

@@ -1,6 +1,6 @@
 // Where the images of a class go between chosen epochs: a column for each epoch, stacked by
 // predicted class, ribbons between them. A click on a ribbon keeps its images.
-import {byId, el, named, svg, swatch, whenChanged} from "./dom.js";
+import {byId, counted, el, named, svg, swatch, whenChanged} from "./dom.js";
 
 const mostClasses = 9;  // the rest is pooled
 const height = 230;
@@ -56,8 +56,8 @@ export class Flow {
     const {run} = this.view;
     const epochs = [...new Set((input.value.match(/\d+/g) ?? []).map((text) => Number(text) - run.firstEpoch))]
       .filter((e) => e >= 0 && e < run.epochs).sort((a, b) => a - b).slice(0, 12);
+    this.written = true;
     this.store.set({flowEpochs: epochs.length >= 2 ? epochs : []});
-    input.value = "";
   }
 
   render(view) {
@@ -69,10 +69,12 @@ export class Flow {
     const picture = byId("flow-picture");
     const epochs = state.flowEpochs.length > 0 ? state.flowEpochs : evenEpochs(state.first, state.last);
     const input = byId("flow-epochs");
-    input.value = epochs.map((e) => e + run.firstEpoch).join(", ");
+    // Not while somebody writes there.
+    if (this.written || document.activeElement !== input) input.value = epochs.map((e) => e + run.firstEpoch).join(", ");
+    this.written = false;
     byId("flow-class").value = state.flowClass;
     const chosen = state.flowClass < 0 ? rows : rows.filter((image) => run.truth[image] === state.flowClass);
-    byId("flow-note").textContent = `${chosen.length.toLocaleString("en")} images`;
+    byId("flow-note").textContent = counted(chosen.length, "image");
     picture.replaceChildren();
     if (chosen.length === 0) return;
     const {shown, nodes, links} = flows(run, chosen, epochs);
@@ -106,11 +108,11 @@ export class Flow {
             pressed: String(state.link) === String([epochs[k], shown[a], epochs[k + 1], shown[b]]),
             link: shown[a] < 0 || shown[b] < 0 ? null : [epochs[k], shown[a], epochs[k + 1], shown[b]],
             label: `${name(a).slice(0, 60)} at epoch ${epochs[k] + run.firstEpoch}, ${name(b).slice(0, 60)} at epoch ${
-              epochs[k + 1] + run.firstEpoch}: ${count} images`,
+              epochs[k + 1] + run.firstEpoch}: ${counted(count, "image")}`,
             tip: () => [el("div", {class: "text"},
               tipLine(`epoch ${epochs[k] + run.firstEpoch}`, colour(a), name(a)),
               tipLine(`epoch ${epochs[k + 1] + run.firstEpoch}`, colour(b), name(b)),
-              el("div", {class: "measures"}, `${count.toLocaleString("en")} image${count === 1 ? "" : "s"}`))],
+              el("div", {class: "measures"}, counted(count, "image")))],
           }));
           out[a] += thick;
           into[b] += thick;
@@ -126,7 +128,7 @@ export class Flow {
         const node = svg("rect", {x: x(k), y: tops[k][i], width: nodeWidth, height: Math.max(1, count * scale), fill: colour(i)});
         node.addEventListener("pointermove", (event) => this.tooltip.show([el("div", {class: "text"},
           tipLine(`epoch ${epoch + run.firstEpoch}`, colour(i), name(i)),
-          el("div", {class: "measures"}, `${count.toLocaleString("en")} images`))], event));
+          el("div", {class: "measures"}, counted(count, "image")))], event));
         node.addEventListener("pointerleave", () => this.tooltip.hide());
         picture.append(node);
         if (count * scale >= 11 && (k === 0 || last)) {

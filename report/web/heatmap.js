@@ -1,6 +1,6 @@
 // The heatmap: a row an image, a column an epoch, the predicted class's colour; left of it the names
 // of groups and images, right of it bars of the three measures. Only what is in view is drawn.
-import {fitted, sized} from "./dom.js";
+import {counted, fitted, sized, whenChanged} from "./dom.js";
 import {epochAt, epochCentre, epochWidth, layOut, rowAt, tallestRow, topOf} from "./layout.js";
 import {measures} from "./order.js";
 import {mixed} from "./palette.js";
@@ -13,6 +13,11 @@ export class Heatmap {
   constructor({scroller, spacer, canvas, overlay}, store, tooltip) {
     Object.assign(this, {scroller, spacer, canvas, overlay, store, tooltip});
     this.buffer = document.createElement("canvas");
+    this.setTable = whenChanged(({rgb, theme, state}) => [rgb, theme, state.dim],
+      (view) => (this.table = this.colourTable(view)));
+    this.paint = whenChanged(
+      ({rows, table, layout, top, pixels}) => [rows, table, layout.rowHeight, layout.height, top, pixels],
+      (job) => this.paintCells(job));
     this.hovered = null;  // {place, image, epoch or -1}
     this.drawTime = 0;    // ms that the last draw() took
     scroller.addEventListener("scroll", () => this.soon(), {passive: true});
@@ -41,23 +46,21 @@ export class Heatmap {
     }
     this.anchor = null;
     if (before && before.state.image !== state.image) this.reveal();
-    this.tables = this.colourTables(view);
+    this.setTable(view);
     this.draw();
   }
 
-  // Colours by class * 2 + (1 when that is right), packed for sums: red and blue, green.
-  colourTables({rgb, theme, state}) {
-    const size = rgb.length * 2;
-    const redBlue = new Uint32Array(size);
-    const green = new Uint32Array(size);
+  // Colours by class * 2 + (1 when that is right), the channels 16 bits apart: a double sums up to
+  // mostBlended of them exactly, all three at once.
+  colourTable({rgb, theme, state}) {
+    const table = new Float64Array(2 * rgb.length);
     rgb.forEach((colour, c) => {
       for (const right of [0, 1]) {
         const [r, g, b] = right && state.dim ? mixed(colour, theme.backgroundRgb, 0.8) : colour;
-        redBlue[2 * c + right] = (r << 16) | b;
-        green[2 * c + right] = g;
+        table[2 * c + right] = r + g * 0x10000 + b * 0x100000000;
       }
     });
-    return {redBlue, green};
+    return table;
   }
 
   soon() {
@@ -77,7 +80,7 @@ export class Heatmap {
     const context = sized(this.canvas, geometry.width, height);
     const pixels = this.canvas.height;
     this.top = Math.min(scroller.scrollTop, Math.max(0, layout.height - 1));
-    this.paintCells(pixels, height / pixels);
+    this.paint({rows: view.rows, table: this.table, layout, top: this.top, pixels, step: height / pixels});
     const {x, width} = geometry.plot;
     // More epochs than pixels: neighbours are mixed.
     context.imageSmoothingEnabled = run.epochs > width;
@@ -90,11 +93,9 @@ export class Heatmap {
   }
 
   // One pixel for each epoch and line of the screen into `buffer`.
-  paintCells(pixels, step) {
-    const {view, layout, buffer, tables, top} = this;
-    const {run, rows} = view;
-    const {epochs, predicted, truth} = run;
-    const {redBlue, green} = tables;
+  paintCells({rows, table, layout, top, pixels, step}) {
+    const {buffer} = this;
+    const {epochs, predicted, truth} = this.view.run;
     if (buffer.width !== epochs || buffer.height !== pixels) {
       buffer.width = epochs;
       buffer.height = pixels;
@@ -102,8 +103,7 @@ export class Heatmap {
       this.words = new Uint32Array(this.image.data.buffer);
     }
     const words = this.words.fill(0);
-    const sumRedBlue = new Uint32Array(epochs);
-    const sumGreen = new Uint32Array(epochs);
+    const sums = new Float64Array(epochs);
     let earlier = -1;  // the row that the line above shows alone
     for (const {from, to, line} of this.lines(pixels, step, top, layout)) {
       const at = line * epochs;
@@ -113,8 +113,7 @@ export class Heatmap {
       }
       earlier = to === from + 1 ? from : -1;
       const stride = Math.ceil((to - from) / mostBlended);
-      sumRedBlue.fill(0);
-      sumGreen.fill(0);
+      sums.fill(0);
       let count = 0;
       for (let place = from; place < to; place += stride) {
         const image = rows[place];
@@ -122,16 +121,15 @@ export class Heatmap {
         const begin = image * epochs;
         for (let e = 0; e < epochs; ++e) {
           const c = predicted[begin + e];
-          const colour = 2 * c + (c === t ? 1 : 0);
-          sumRedBlue[e] += redBlue[colour];
-          sumGreen[e] += green[colour];
+          sums[e] += table[2 * c + (c === t ? 1 : 0)];
         }
         ++count;
       }
       for (let e = 0; e < epochs; ++e) {
-        const r = ((sumRedBlue[e] >>> 16) / count) | 0;
-        const b = ((sumRedBlue[e] & 0xffff) / count) | 0;
-        const g = (sumGreen[e] / count) | 0;
+        const low = sums[e] % 0x100000000;
+        const r = ((low & 0xffff) / count) | 0;
+        const g = ((low >>> 16) / count) | 0;
+        const b = (sums[e] / 0x100000000 / count) | 0;
         words[at + e] = 0xff000000 | (b << 16) | (g << 8) | r;
       }
     }
@@ -139,6 +137,7 @@ export class Heatmap {
   }
 
   // The rows [from, to) of each of `count` lines of height `step`; lines between groups are left out.
+  // A line may hold several thin groups: their rows follow each other.
   *lines(count, step, top, layout) {
     const {bands, rowHeight} = layout;
     let b = 0;
@@ -146,14 +145,14 @@ export class Heatmap {
       const y = top + line * step;
       while (b < bands.length && y >= bands[b].y + bands[b].height) ++b;
       if (b === bands.length) return;
-      const band = bands[b];
-      if (y < band.y) {
-        // A group that is thinner than a line must not vanish between two.
-        if (y + step <= band.y) continue;
-      }
-      const from = Math.max(0, Math.min(band.count - 1, Math.floor((y - band.y) / rowHeight)));
-      const to = Math.max(from + 1, Math.min(band.count, Math.floor((y + step - band.y) / rowHeight)));
-      yield {line, from: band.start + from, to: band.start + to, y: line * step};
+      if (y + step <= bands[b].y) continue;
+      let last = b;
+      while (last + 1 < bands.length && y + step > bands[last + 1].y) ++last;
+      const {start, count: most, y: begin} = bands[b];
+      const end = bands[last];
+      const from = start + Math.max(0, Math.min(most - 1, Math.floor((y - begin) / rowHeight)));
+      const to = end.start + Math.min(end.count, Math.floor((y + step - end.y) / rowHeight));
+      yield {line, from, to: Math.max(from + 1, to), y: line * step};
     }
   }
 
@@ -203,8 +202,7 @@ export class Heatmap {
           if (to - from >= 28) {
             context.font = theme.font(11);
             context.fillStyle = theme.faint;
-            const count = `${band.count.toLocaleString("en")} image${band.count === 1 ? "" : "s"}`;
-            context.fillText(fitted(context, count, half), 0, y + 23);
+            context.fillText(fitted(context, counted(band.count, "image"), half), 0, y + 23);
             free = y + 26;
           }
         }
@@ -213,7 +211,7 @@ export class Heatmap {
       context.textAlign = "right";
       context.font = theme.font(Math.min(11, layout.rowHeight - 1));
       context.fillStyle = theme.faint;
-      const room = band.label >= 0 ? gutter - half - 18 : gutter - 12;
+      const room = band.label >= 0 ? gutter - half - 20 : gutter - 14;
       for (let i = Math.max(0, Math.floor((top - band.y) / layout.rowHeight)); i < band.count; ++i) {
         const y = band.y + (i + 0.5) * layout.rowHeight - top;
         if (y > height + layout.rowHeight) break;
@@ -221,7 +219,7 @@ export class Heatmap {
         // Of a path, the end tells more than the beginning.
         const whole = fitted(context, id, room);
         const text = whole.endsWith("…") ? fitted(context, id.slice(id.lastIndexOf("/") + 1), room) : whole;
-        context.fillText(text, gutter - 11, y + 3.5);
+        context.fillText(text, gutter - 13, y + 3.5);
       }
     }
   }
@@ -297,9 +295,9 @@ export class Heatmap {
       const y = topOf(layout, place) - top + layout.rowHeight / 2;
       context.fillStyle = theme.accent;
       context.beginPath();
-      context.moveTo(x - 3, y);
-      context.lineTo(x - 11, y - 5);
-      context.lineTo(x - 11, y + 5);
+      context.moveTo(x - 2, y);
+      context.lineTo(x - 9, y - 4.5);
+      context.lineTo(x - 9, y + 4.5);
       context.fill();
     }
   }

@@ -10,6 +10,8 @@ export function listen({store, matrix, panel, heatmap, reset}) {
     ArrowUp: () => panel.step(-1),
     ArrowDown: () => panel.step(1),
     " ": () => matrix.togglePlay(),
+    "[": () => store.set({first: store.state.epoch, last: Math.max(store.state.epoch, store.state.last)}),
+    "]": () => store.set({last: store.state.epoch, first: Math.min(store.state.epoch, store.state.first)}),
     "/": () => byId("query").focus(),
     "?": () => byId("help").showModal(),
     "+": () => heatmap.zoomBy(1.6),

@@ -2,7 +2,7 @@
 import {Compare, hardForAll} from "./compare.js";
 import {Curves} from "./curves.js";
 import {decode} from "./data.js";
-import {byId, memo} from "./dom.js";
+import {byId, counted, memo} from "./dom.js";
 import {Filters} from "./filters.js";
 import {Flow} from "./flow.js";
 import {Heatmap} from "./heatmap.js";
@@ -143,13 +143,13 @@ function update(state) {
   const {run, rows} = view;
   byId("summary").textContent = [
     view.runs.length === 1 && run.name ? run.name.slice(0, 80) : null,
-    `${run.split} split`, `${run.classes.length.toLocaleString("en")} classes`, `${run.epochs} epoch${run.epochs === 1 ? "" : "s"}`,
+    `${run.split} split`, `${run.classes.length.toLocaleString("en")} classes`, counted(run.epochs, "epoch"),
   ].filter(Boolean).join(" · ");
   for (const part of parts) part.render(view);
   byId("theme").setAttribute("aria-label", `Colours: ${state.theme}`);
   byId("theme").textContent = {auto: "Auto", light: "Light", dark: "Dark"}[state.theme];
   const image = state.image >= 0 ? `, image ${run.ids[state.image].slice(0, 80)}` : "";
-  byId("announcement").textContent = `Epoch ${state.epoch + run.firstEpoch}${image}, ${rows.length} images shown`;
+  byId("announcement").textContent = `Epoch ${state.epoch + run.firstEpoch}${image}, ${counted(rows.length, "image")} shown`;
   const hash = toHash(state, run);
   if (hash !== location.hash.slice(1)) history.replaceState(null, "", hash ? `#${hash}` : location.href.split("#")[0]);
 }
@@ -163,11 +163,14 @@ byId("theme").addEventListener("click", () => {
 byId("help-open").addEventListener("click", () => byId("help").showModal());
 byId("help-close").addEventListener("click", () => byId("help").close());
 dark.addEventListener("change", () => store.set({}));
-// Canvases are printed as they stand: in light colours, as high as on the screen.
+// Canvases are printed as they stand: in light colours, and so high that a page holds them.
 for (const event of ["beforeprint", "afterprint"]) {
   addEventListener(event, () => {
     printing = event === "beforeprint";
-    if (printing) document.documentElement.style.setProperty("--held", `${byId("rows").clientHeight}px`);
+    document.documentElement.classList.toggle("printing", printing);
+    // Chromium prints the calls themselves, and clearing a canvas would clear what lies under it: a new
+    // canvas is clear without.
+    byId("overlay").width = 0;
     store.flush();
   });
 }

@@ -1,6 +1,6 @@
 // The confusion matrix of the images shown, at the chosen epoch: cells by their share of the true
 // class's images. A click keeps a cell's images.
-import {byId, el, fitted, named, sized, swatch, whenChanged} from "./dom.js";
+import {byId, counted, el, fitted, named, sized, swatch, whenChanged} from "./dom.js";
 import {mixed, css} from "./palette.js";
 
 const mostListed = 8;
@@ -31,8 +31,7 @@ export class Matrix {
     slider.value = state.epoch;
     slider.setAttribute("aria-valuetext", `epoch ${state.epoch + run.firstEpoch}`);
     byId("matrix-title").textContent = `Confusion at epoch ${state.epoch + run.firstEpoch}`;
-    let right = 0;
-    for (let c = 0; c < run.classes.length; ++c) right += counts[c * run.classes.length + c];
+    const {right} = counts;
     byId("matrix-note").textContent = pool.length === 0 ? ""
       : `${right.toLocaleString("en")} of ${pool.length.toLocaleString("en")} right, ${((100 * right) / pool.length).toFixed(1)} %`;
     this.draw(view);
@@ -50,8 +49,7 @@ export class Matrix {
     const upright = label - 8 <= cell - 2;
     this.geometry = {label, side, cell, upright};
     const context = sized(this.canvas, width, side + (upright ? 18 : label));
-    const totals = new Uint32Array(classes);
-    for (let t = 0; t < classes; ++t) for (let p = 0; p < classes; ++p) totals[t] += counts[t * classes + p];
+    const {cells, totals} = counts;
     const ink = (t, p, count) => {
       // The square root: a handful of confusions must be seen beside thousands of right ones.
       const share = Math.sqrt(count / Math.max(1, totals[t]));
@@ -63,31 +61,28 @@ export class Matrix {
     // Thousands of cells: where several fall on a pixel, the strongest confusion is seen.
     const pixel = 1 / (window.devicePixelRatio || 1);
     const drawn = cell < pixel ? new Map() : null;
-    for (let t = 0; t < classes; ++t) {
-      for (let p = 0; p < classes; ++p) {
-        const count = counts[t * classes + p];
-        if (count === 0) continue;
-        const x = label + p * cell;
-        const y = t * cell;
-        if (drawn) {
-          const key = Math.floor(y / pixel) * 100000 + Math.floor(x / pixel);
-          if ((drawn.get(key) ?? 0) >= count) continue;
-          drawn.set(key, count);
-        }
-        const colour = ink(t, p, count);
-        context.fillStyle = css(colour);
-        const size = Math.max(t === p ? 1.2 : 2, cell - (cell >= 8 ? 1 : 0));
-        context.fillRect(x, y, size, size);
-        if (cell < 20) continue;
-        context.font = theme.font(Math.min(11, cell / 2.6));
-        const text = String(count);
-        if (context.measureText(text).width > cell - 3) continue;
-        const dark = 0.299 * colour[0] + 0.587 * colour[1] + 0.114 * colour[2] < 140;
-        context.fillStyle = dark ? "#fff" : "#16191d";
-        context.textAlign = "center";
-        context.textBaseline = "middle";
-        context.fillText(text, x + cell / 2 - 0.5, y + cell / 2 + 0.5);
+    for (const [index, count] of cells) {
+      const [t, p] = [Math.floor(index / classes), index % classes];
+      const x = label + p * cell;
+      const y = t * cell;
+      if (drawn) {
+        const key = Math.floor(y / pixel) * 100000 + Math.floor(x / pixel);
+        if ((drawn.get(key) ?? 0) >= count) continue;
+        drawn.set(key, count);
       }
+      const colour = ink(t, p, count);
+      context.fillStyle = css(colour);
+      const size = Math.max(t === p ? 1.2 : 2, cell - (cell >= 8 ? 1 : 0));
+      context.fillRect(x, y, size, size);
+      if (cell < 20) continue;
+      context.font = theme.font(Math.min(11, cell / 2.6));
+      const text = String(count);
+      if (context.measureText(text).width > cell - 3) continue;
+      const dark = 0.299 * colour[0] + 0.587 * colour[1] + 0.114 * colour[2] < 140;
+      context.fillStyle = dark ? "#fff" : "#16191d";
+      context.textAlign = "center";
+      context.textBaseline = "middle";
+      context.fillText(text, x + cell / 2 - 0.5, y + cell / 2 + 0.5);
     }
     context.strokeStyle = theme.rule;
     context.lineWidth = 1;
@@ -143,18 +138,19 @@ export class Matrix {
   // The cell under the pointer; where cells are smaller than the pointer is exact, the strongest near it.
   locate({offsetX, offsetY}) {
     const {label, side, cell} = this.geometry;
-    const {run, counts} = this.view;
+    const {run, counts: {cells}} = this.view;
     const classes = run.classes.length;
+    const count = (t, p) => cells.get(t * classes + p) ?? 0;
     const x = offsetX - label;
     if (x < 0 || x >= side || offsetY < 0 || offsetY >= side) return null;
     const reach = cell >= 4 ? 0 : 3;
     let best = [Math.floor(offsetY / cell), Math.floor(x / cell)];
-    let most = counts[best[0] * classes + best[1]] * (best[0] === best[1] ? 0 : 1);
+    let most = best[0] === best[1] ? 0 : count(...best);
     const clamp = (v) => Math.min(classes - 1, Math.max(0, Math.floor(v / cell)));
     for (let t = clamp(offsetY - reach); t <= clamp(offsetY + reach); ++t) {
       for (let p = clamp(x - reach); p <= clamp(x + reach); ++p) {
-        if (t !== p && counts[t * classes + p] > most) {
-          most = counts[t * classes + p];
+        if (t !== p && count(t, p) > most) {
+          most = count(t, p);
           best = [t, p];
         }
       }
@@ -167,11 +163,11 @@ export class Matrix {
     if (!found) return this.tooltip.hide();
     const [t, p] = found;
     const {run, counts, colours} = this.view;
-    const count = counts[t * run.classes.length + p];
+    const count = counts.cells.get(t * run.classes.length + p) ?? 0;
     this.tooltip.show([el("div", {class: "text"},
       el("div", {class: "line"}, el("span", {class: "label"}, "true"), swatch(colours[t]), named(run.classes[t])),
       el("div", {class: "line"}, el("span", {class: "label"}, "predicted"), swatch(colours[p]), named(run.classes[p])),
-      el("div", {class: "measures"}, `${count.toLocaleString("en")} image${count === 1 ? "" : "s"}`))], event);
+      el("div", {class: "measures"}, counted(count, "image")))], event);
     return undefined;
   }
 
@@ -187,34 +183,31 @@ export class Matrix {
 
   fillList({run, counts, before, state, colours}) {
     const classes = run.classes.length;
-    let cells = [];
-    for (let i = 0; i < counts.length; ++i) {
-      if (counts[i] > 0 && Math.floor(i / classes) !== i % classes) cells.push(i);
-    }
-    cells = cells.sort((a, b) => counts[b] - counts[a] || a - b).slice(0, mostListed);
-    byId("confusions").replaceChildren(...cells.map((i) => {
+    const largest = [...counts.cells].filter(([i]) => Math.floor(i / classes) !== i % classes)
+      .sort(([i, a], [j, b]) => b - a || i - j).slice(0, mostListed);
+    byId("confusions").replaceChildren(...largest.map(([i, count]) => {
       const [t, p] = [Math.floor(i / classes), i % classes];
-      const change = before ? counts[i] - before[i] : 0;
+      const change = before ? count - (before.cells.get(i) ?? 0) : 0;
       return el("li", {}, el("button", {
         "aria-pressed": String(state.cell[0] === t && state.cell[1] === p),
         title: "Only these images",
         onclick: () => this.choose(t, p),
       }, swatch(colours[t]), named(run.classes[t]), el("span", {class: "arrow"}, "→"), swatch(colours[p]),
-      named(run.classes[p]), el("span", {class: "number"}, counts[i].toLocaleString("en")),
+      named(run.classes[p]), el("span", {class: "number"}, count.toLocaleString("en")),
       el("span", {class: "change", title: "since the epoch before"}, change === 0 ? "" : (change > 0 ? "+" : "−") + Math.abs(change))));
     }));
-    byId("no-confusions").hidden = cells.length > 0;
+    byId("no-confusions").hidden = largest.length > 0;
   }
 
   step(by) {
-    const {run, state} = this.view;
-    this.store.set({epoch: Math.min(run.epochs - 1, Math.max(0, state.epoch + by))});
+    const most = this.view.run.epochs - 1;
+    this.store.set({epoch: Math.min(most, Math.max(0, this.store.state.epoch + by))});
   }
 
   // Through the window, from its beginning when its end is reached.
   togglePlay() {
     if (this.timer) return this.stop();
-    const {state} = this.view;
+    const {state} = this.store;
     if (state.epoch >= state.last || state.epoch < state.first) this.store.set({epoch: state.first});
     this.timer = setInterval(() => {
       if (this.store.state.epoch >= this.store.state.last) this.stop();

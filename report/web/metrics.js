@@ -56,14 +56,22 @@ export function courses(run, rows) {
   };
 }
 
-// counts[t * classes + p] of `rows` at an epoch.
+// Of `rows` at an epoch: `cells`, from t * classes + p to the number of images, those that have any;
+// `totals` [t]; `right`.
 export function confusion(run, rows, epoch) {
   const classes = run.classes.length;
-  const counts = new Uint32Array(classes * classes);
+  const cells = new Map();
+  const totals = new Uint32Array(classes);
+  let right = 0;
   for (const image of rows) {
-    ++counts[run.truth[image] * classes + run.predicted[image * run.epochs + epoch]];
+    const t = run.truth[image];
+    const p = run.predicted[image * run.epochs + epoch];
+    const cell = t * classes + p;
+    cells.set(cell, (cells.get(cell) ?? 0) + 1);
+    ++totals[t];
+    if (t === p) ++right;
   }
-  return counts;
+  return {cells, totals, right};
 }
 
 // The class with most wrong predictions in the last epoch.

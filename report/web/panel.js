@@ -27,9 +27,10 @@ export class Panel {
 
   // To another row; from none to the first one.
   step(by) {
-    const {rows, places, state} = this.view;
+    const {rows, places} = this.view;
     if (rows.length === 0) return;
-    const place = state.image >= 0 ? places[state.image] : -1;
+    const {image} = this.store.state;
+    const place = image >= 0 ? places[image] : -1;
     const next = place < 0 ? 0 : Math.min(rows.length - 1, Math.max(0, place + by));
     this.store.set({image: rows[next]});
   }
@@ -63,7 +64,7 @@ export class Panel {
           fact("frequency", el("span", {class: "number"}, twoDecimals(metrics.frequency[image]))),
           fact("variability", el("span", {class: "number"}, String(metrics.variability[image]))),
           fact("error rate", el("span", {class: "number"}, twoDecimals(metrics.rate[image]))),
-          fact("first right", metrics.learnt[image] > metrics.last ? "never"
+          fact("first learnt", metrics.learnt[image] > metrics.last ? "never"
             : `epoch ${metrics.learnt[image] + run.firstEpoch}`))),
       run.probability || run.trueProbability ? this.curve(view, width) : null,
       strip,
