@@ -23,6 +23,7 @@
 #include "report/confusion_image.h"
 #include "report/contact_sheet.h"
 #include "report/draw.h"
+#include "report/evolution_figure.h"
 #include "report/evolution_page.h"
 #include "report/line_chart.h"
 #include "report/overlay.h"

@@ -166,9 +166,9 @@ std::vector<std::filesystem::path> write_contact_sheets(
 
     std::vector<ContactSection> confused;
     for (const auto& [a, b] : confused_pairs(rows)) {
-      for (const auto& [truth, answer] : {std::pair(a, b), std::pair(b, a)}) {
+      for (const auto& cell : {std::pair(a, b), std::pair(b, a)}) {
         const auto fits = [&](const Row& row) {
-          return row.true_class == truth && row.predicted == answer;
+          return row.true_class == cell.first && row.predicted == cell.second;
         };
         const auto images = std::ranges::count_if(rows, fits);
         confused.push_back(sheets.section(fmt::format("{} taken for {} ({} image{})", truth, answer,

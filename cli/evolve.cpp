@@ -12,8 +12,10 @@
 #include "cli/evolution_html.h"
 #include "cli/output.h"
 #include "kernels/error.h"
+#include "report/evolution_figure.h"
 #include "report/terminal.h"
 #include "report/utf8.h"
+#include "tensor/file.h"
 #include "training/evolution.h"
 #include "training/evolution_files.h"
 #include "training/instanceflow.h"
@@ -46,11 +48,21 @@ void save_log(const fs::path& path, const History& history, const Evolution& evo
   save_instanceflow(path, history, evolution.window);
 }
 
+void save_png(const fs::path& path, const History& history, const Evolution& evolution) {
+  write_png(path, evolution_figure(history, evolution, {.scale = 2}));
+}
+
+void save_svg(const fs::path& path, const History& history, const Evolution& evolution) {
+  write_file_atomically(path, evolution_figure_svg(history, evolution));
+}
+
 constexpr const char* kInstanceFlow = ".instanceflow.json";
-constexpr std::array<OutputKind, 3> kOutputs = {{
+constexpr std::array<OutputKind, 5> kOutputs = {{
     {kInstanceFlow, save_log},
     {".json", save_evolution_json},
     {".csv", save_evolution_csv},
+    {".png", save_png},
+    {".svg", save_svg},
 }};
 
 // The page, which is made of the logs themselves, and of several.
@@ -265,12 +277,13 @@ void add_evolve(CLI::App& app, Action& action) {
   command->footer(
       "LOG is a run's folder, a file of InstanceFlow's (.json), or a table (.csv) with a line an\n"
       "image: its name, its true class, and what it was predicted as in each epoch.\n\n"
-      "Files end in .html (the page, which needs nothing but a browser), .json (all metrics),\n"
-      ".csv (those of each image) or .instanceflow.json (the log, for InstanceFlow).\n"
-      "docs/confusion-evolution.md says what the numbers mean.\n\n"
+      "Files end in .html (the page, which needs nothing but a browser), .svg or .png (a figure),\n"
+      ".json (all metrics), .csv (those of each image) or .instanceflow.json (the log, for\n"
+      "InstanceFlow). docs/confusion-evolution.md says what the numbers mean.\n\n"
       "Examples:\n"
       "  glassnet evolve run --out run.html\n"
       "  glassnet evolve run --beside other-run --out both.html\n"
+      "  glassnet evolve run --out figure.svg\n"
       "  glassnet evolve run --from 10 --out metrics.json --out images.csv\n"
       "  glassnet evolve run --out run.instanceflow.json");
   auto arguments = std::make_shared<Arguments>();
@@ -282,8 +295,9 @@ void add_evolve(CLI::App& app, Action& action) {
   command->add_option("--to", a.epochs.last, "the last (default: the log's last)")
       ->check(CLI::PositiveNumber);
   command
-      ->add_option("--out", a.out,
-                   "file to write: .html, .json, .csv or .instanceflow.json; repeatable")
+      ->add_option(
+          "--out", a.out,
+          "file to write: .html, .svg, .png, .json, .csv or .instanceflow.json; repeatable")
       ->allow_extra_args(false)
       ->type_name("FILE");
   command

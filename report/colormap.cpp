@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <array>
 #include <cmath>
+#include <numbers>
 #include <span>
 
 #include <fmt/format.h>
@@ -70,6 +71,12 @@ constexpr std::array<uint32_t, 15> kClassColours = {
     0xaa4499,
 };
 
+// The smallest distance in Oklab is 0.07 in any of the three dichromacies.
+constexpr std::array<uint32_t, 10> kTenColours = {
+    0x0072b2, 0xe69f00, 0x009e73, 0xd55e00, 0x56b4e9,
+    0xcc79a7, 0xf0e442, 0x7e2954, 0x6b5b3e, 0xb3b3b3,
+};
+
 constexpr Rgb unpack(uint32_t colour) {
   return {static_cast<uint8_t>(colour >> 16), static_cast<uint8_t>(colour >> 8 & 0xff),
           static_cast<uint8_t>(colour & 0xff)};
@@ -104,6 +111,22 @@ Rgb from_hsl(double hue, double saturation, double lightness) {
     return to_byte(static_cast<float>(lightness - a * std::clamp(std::min(k - 3, 9 - k), -1., 1.)));
   };
   return {channel(0), channel(8), channel(4)};
+}
+
+// Oklab (Ottosson 2020) by lightness, chroma and hue in degrees, cut to what sRGB has.
+Rgb from_oklch(double lightness, double chroma, double hue) {
+  const double radians = hue * std::numbers::pi / 180;
+  const double a = chroma * std::cos(radians), b = chroma * std::sin(radians);
+  const double l = std::pow(lightness + 0.3963377774 * a + 0.2158037573 * b, 3);
+  const double m = std::pow(lightness - 0.1055613458 * a - 0.0638541728 * b, 3);
+  const double s = std::pow(lightness - 0.0894841775 * a - 1.291485548 * b, 3);
+  const auto channel = [](double v) {
+    return to_byte(
+        static_cast<float>(v <= 0.0031308 ? 12.92 * v : 1.055 * std::pow(v, 1 / 2.4) - 0.055));
+  };
+  return {channel(4.0767416621 * l - 3.3077115913 * m + 0.2309699292 * s),
+          channel(-1.2684380046 * l + 2.6097574011 * m - 0.3413193965 * s),
+          channel(-0.0041960863 * l - 0.7034186147 * m + 1.707614701 * s)};
 }
 
 // Relative luminance of the Web Content Accessibility Guidelines 2.1.
@@ -188,6 +211,18 @@ Rgb class_colour(int index) {
   const int beyond = index - static_cast<int>(kClassColours.size());
   const double hue = std::fmod(0.05 + beyond * kGoldenAngle, 1.0);
   return from_hsl(hue, 0.55, 0.38 + 0.12 * (beyond % 3));
+}
+
+Rgb class_colour(int index, int classes) {
+  require(index >= 0 && index < classes, [&] {
+    return fmt::format("[class_colour] expected a class index from 0 to {}, got {}", classes - 1,
+                       index);
+  });
+  if (classes <= static_cast<int>(kTenColours.size())) return unpack(kTenColours[index]);
+  constexpr std::array<double, 3> kLightness = {0.62, 0.76, 0.48}, kChroma = {0.14, 0.12, 0.12};
+  constexpr double kGoldenAngle = 137.508;  // degrees
+  return from_oklch(kLightness[index % 3], kChroma[index % 3],
+                    std::fmod(index * kGoldenAngle + 250, 360.0));
 }
 
 Rgb mix(Rgb a, Rgb b, float t) {

@@ -47,6 +47,11 @@ struct ColourBar {
 // which are all different but no longer safe.
 Rgb class_colour(int index);
 
+// For class `index` of `classes`: up to ten told apart with any kind of colour vision (Okabe and
+// Ito's seven that go on white and three more); beyond, hues a golden angle apart in three steps of
+// lightness, which are no longer safe. The same as on the page of confusion evolution.
+Rgb class_colour(int index, int classes);
+
 // (1 - t) * a + t * b for t in [0, 1].
 Rgb mix(Rgb a, Rgb b, float t);
 // Black or white, whichever is easier to read on `background` (WCAG contrast).

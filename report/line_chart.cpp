@@ -2,12 +2,12 @@
 
 #include <algorithm>
 #include <cmath>
-#include <numeric>
 
 #include <fmt/format.h>
 
 #include "kernels/error.h"
 #include "report/colormap.h"
+#include "report/page.h"
 #include "report/text.h"
 
 namespace glassnet {
@@ -56,22 +56,6 @@ std::string rule(double x1, double y1, double x2, double y2, const std::string& 
   return fmt::format(R"(<line x1="{:.1f}" y1="{:.1f}" x2="{:.1f}" y2="{:.1f}" stroke="{}"{}/>)"
                      "\n",
                      x1, y1, x2, y2, stroke, more);
-}
-
-// Heights as near to the wanted ones as labels of `kLabelHeight` allow: from the top down each is
-// pushed below the one before, then from the bottom up back into the plot.
-std::vector<double> spread(std::vector<double> wanted, double bottom) {
-  std::vector<size_t> order(wanted.size());
-  std::iota(order.begin(), order.end(), size_t{0});
-  std::stable_sort(order.begin(), order.end(),
-                   [&](size_t a, size_t b) { return wanted[a] < wanted[b]; });
-  for (size_t i = 1; i < order.size(); ++i) {
-    wanted[order[i]] = std::max(wanted[order[i]], wanted[order[i - 1]] + kLabelHeight);
-  }
-  for (size_t i = order.size(); i-- > 0; bottom -= kLabelHeight) {
-    wanted[order[i]] = std::min(wanted[order[i]], bottom);
-  }
-  return wanted;
 }
 
 }  // namespace
@@ -155,7 +139,7 @@ std::string line_chart_svg(const LineChart& chart) {
                                    [](double value) { return std::isfinite(value); });
     ends.push_back(y_of(last == line.values.rend() ? low : *last));
   }
-  const std::vector<double> labels = spread(ends, bottom);
+  const std::vector<double> labels = page::spread(ends, kLabelHeight, bottom);
   for (size_t l = 0; l < chart.lines.size(); ++l) {
     const ChartLine& line = chart.lines[l];
     const std::string stroke = hex(class_colour(static_cast<int>(l)));

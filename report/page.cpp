@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <cmath>
+#include <numeric>
 
 #include <fmt/format.h>
 
@@ -61,6 +62,20 @@ void draw_bar(Canvas& canvas, int y, int x, int width, const ColourBar& bar) {
 void draw_note(Canvas& canvas, int y, const std::string& note, double room) {
   canvas.text(kMargin, centred_baseline(y + kNoteBand - 6, kSmallSize), note,
               {.size = kSmallSize, .colour = kFaint, .room = room});
+}
+
+std::vector<double> spread(std::vector<double> wanted, double apart, double bottom) {
+  std::vector<size_t> order(wanted.size());
+  std::iota(order.begin(), order.end(), size_t{0});
+  std::stable_sort(order.begin(), order.end(),
+                   [&](size_t a, size_t b) { return wanted[a] < wanted[b]; });
+  for (size_t i = 1; i < order.size(); ++i) {
+    wanted[order[i]] = std::max(wanted[order[i]], wanted[order[i - 1]] + apart);
+  }
+  for (size_t i = order.size(); i-- > 0; bottom -= apart) {
+    wanted[order[i]] = std::min(wanted[order[i]], bottom);
+  }
+  return wanted;
 }
 
 void require_bearable(int64_t height, int64_t width, const std::string& what) {

@@ -4,6 +4,7 @@
 
 #include <string>
 #include <utility>
+#include <vector>
 
 #include "report/canvas.h"
 
@@ -40,6 +41,10 @@ void draw_head(Canvas& canvas, const std::string& title, const std::string& subt
 void draw_bar(Canvas& canvas, int y, int x, int width, const ColourBar& bar);
 // In a band of kNoteBand from `y` on.
 void draw_note(Canvas& canvas, int y, const std::string& note, double room);
+
+// Heights of labels as near to the wanted ones as `apart` between them allows: from the top down
+// each is pushed below the one before, then from the bottom up back above `bottom`.
+std::vector<double> spread(std::vector<double> wanted, double apart, double bottom);
 
 // Throws Error for what makes a picture of more than kMaxPixels; `what` begins the sentence.
 void require_bearable(int64_t height, int64_t width, const std::string& what);

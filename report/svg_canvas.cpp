@@ -61,7 +61,7 @@ std::string xml_escaped(std::string_view text) {
   return result;
 }
 
-// xlink:href, in `picture`, is older than href and understood by more programs.
+// xlink:href, in `embed`, is older than href and understood by more programs.
 SvgCanvas::SvgCanvas(int height, int width, std::string_view title, std::string_view description)
     : body_(fmt::format(
           R"(<svg xmlns="http://www.w3.org/2000/svg" xmlns:xlink="http://www.w3.org/1999/xlink")"
@@ -79,12 +79,34 @@ void SvgCanvas::rectangle(int y, int x, int height, int width, Rgb colour) {
 void SvgCanvas::picture(int y, int x, int height, int width, const Image& picture,
                         std::string_view name) {
   const bool large = picture.height > 2 * height || picture.width > 2 * width;
-  const std::string png =
-      encode_png(large ? resize(picture, 2 * height, 2 * width) : picture, std::string(name));
-  body_ += fmt::format(R"(<image x="{}" y="{}" width="{}" height="{}" preserveAspectRatio="none")"
-                       R"( xlink:href="data:image/png;base64,{}"><title>{}</title></image>)"
-                       "\n",
-                       x, y, width, height, base64(png), xml_escaped(name));
+  embed(y, x, height, width, large ? resize(picture, 2 * height, 2 * width) : picture, name, "");
+}
+
+void SvgCanvas::cells(int y, int x, int height, int width, const Image& picture,
+                      std::string_view name) {
+  embed(y, x, height, width, enlarged(picture, height, width), name,
+        R"( style="image-rendering:pixelated")");
+}
+
+void SvgCanvas::bars(int y, int x, int thickness, std::span<const double> lengths, Rgb colour) {
+  std::string path = fmt::format("M{} {}", x, y);
+  for (const double length : lengths) {
+    path += fmt::format("H{}v{}", number(x + length), thickness);
+  }
+  body_ += fmt::format("<path d=\"{}H{}Z\" fill=\"{}\"/>\n", path, x, hex(colour));
+}
+
+void SvgCanvas::line(std::span<const Point> points, double width, Rgb colour) {
+  if (points.empty()) return;
+  std::string path;
+  for (const Point& point : points) {
+    path += fmt::format("{}{} {}", path.empty() ? "M" : "L", number(point.x), number(point.y));
+  }
+  body_ += fmt::format(
+      R"(<path d="{}{}" fill="none" stroke="{}" stroke-width="{}" stroke-linecap="round")"
+      R"( stroke-linejoin="round"/>)"
+      "\n",
+      path, points.size() == 1 ? "h0" : "", hex(colour), number(width));
 }
 
 void SvgCanvas::colours(int y, int x, int height, int width, Colormap colormap) {
@@ -125,14 +147,25 @@ void SvgCanvas::write(double x, double baseline, std::string_view text, const Te
           ? fmt::format(R"( textLength="{}" lengthAdjust="spacingAndGlyphs")",
                         number(std::min(width, style.room)))
           : "";
+  const char* anchor = style.anchor == Anchor::kEnd      ? R"( text-anchor="end")"
+                       : style.anchor == Anchor::kMiddle ? R"( text-anchor="middle")"
+                                                         : "";
   const std::string escaped = xml_escaped(text);
   const bool spaced =
       escaped.starts_with(' ') || escaped.ends_with(' ') || escaped.find("  ") != std::string::npos;
   body_ += fmt::format(R"(<text x="{}" y="{}" font-size="{}" fill="{}"{}{}{}>{}</text>)"
                        "\n",
-                       number(x), number(baseline), number(style.size), hex(style.colour),
-                       style.anchor == Anchor::kEnd ? R"( text-anchor="end")" : "", length,
-                       spaced ? R"( xml:space="preserve")" : "", escaped);
+                       number(x), number(baseline), number(style.size), hex(style.colour), anchor,
+                       length, spaced ? R"( xml:space="preserve")" : "", escaped);
+}
+
+void SvgCanvas::embed(int y, int x, int height, int width, const Image& picture,
+                      std::string_view name, std::string_view more) {
+  const std::string png = encode_png(picture, std::string(name));
+  body_ += fmt::format(R"(<image x="{}" y="{}" width="{}" height="{}" preserveAspectRatio="none"{})"
+                       R"( xlink:href="data:image/png;base64,{}"><title>{}</title></image>)"
+                       "\n",
+                       x, y, width, height, more, base64(png), xml_escaped(name));
 }
 
 void SvgCanvas::fill(int y, int x, int height, int width, const std::string& paint) {

@@ -28,11 +28,20 @@ class SvgCanvas : public Canvas {
   // A picture of more than twice the pixels each way is reduced to that.
   void picture(int y, int x, int height, int width, const Image& picture,
                std::string_view name) override;
+  // The picture lies in the document as large as its place, so that it is nearly as sharp where a
+  // program knows only smooth enlargement.
+  void cells(int y, int x, int height, int width, const Image& picture,
+             std::string_view name) override;
+  void bars(int y, int x, int thickness, std::span<const double> lengths, Rgb colour) override;
+  void line(std::span<const Point> points, double width, Rgb colour) override;
   void colours(int y, int x, int height, int width, Colormap colormap) override;
   void mark(double y, double x, double radius, bool right) override;
 
  private:
   void write(double x, double baseline, std::string_view text, const TextStyle& style) override;
+  // Of an element <image>; `more` are further attributes.
+  void embed(int y, int x, int height, int width, const Image& picture, std::string_view name,
+             std::string_view more);
   void fill(int y, int x, int height, int width, const std::string& paint);
 
   std::string body_;

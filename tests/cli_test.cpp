@@ -460,6 +460,10 @@ TEST_F(CommandLine, TellsHowPredictionsEvolved) {
   refuses("evolve {0}/scenes", 1, "test_images.json");
   refuses("evolve {0}/evolved.json", 1, "expected an object with the key");
   EXPECT_FALSE(fs::exists(path("page.pdf")));
+
+  ASSERT_EQ(run("evolve {0}/run --out {0}/figure.svg --out {0}/figure.png").code, 0);
+  EXPECT_THAT(contents(path("figure.svg")), HasSubstr("12 images of 6 classes"));
+  EXPECT_EQ(read_image_size(path("figure.png")).second, 2000);
 }
 
 TEST_F(CommandLine, DrawsThePageOfOneRunAndOfTwo) {
