@@ -171,8 +171,8 @@ std::vector<std::filesystem::path> write_contact_sheets(
           return row.true_class == cell.first && row.predicted == cell.second;
         };
         const auto images = std::ranges::count_if(rows, fits);
-        confused.push_back(sheets.section(fmt::format("{} taken for {} ({} image{})", truth, answer,
-                                                      images, images == 1 ? "" : "s"),
+        confused.push_back(sheets.section(fmt::format("{} taken for {} ({} image{})", cell.first,
+                                                      cell.second, images, images == 1 ? "" : "s"),
                                           rows, kMostOfAPair, fits));
       }
     }
