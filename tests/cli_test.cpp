@@ -343,10 +343,11 @@ TEST_F(CommandLine, GoesOnWithADataSetAfterAKill) {
   fs::resize_file(path("killed/index.jsonl"), end + 20);
   fs::remove(path("killed/cells.json"));
   for (const char* name : {"lime.npy", "saliency.npy"}) {
-    std::string array = contents(path("killed") / name);
-    array.replace(array.find("(12, "), 5, name[0] == 'l' ? "(7, " : "(6, ");
-    array.insert(array.find('\n'), " ");
-    std::ofstream(path("killed") / name, std::ios::binary) << array;
+    const std::string array = contents(path("killed") / name);
+    const size_t count = array.find("(12, "), line_end = array.find('\n');
+    std::ofstream(path("killed") / name, std::ios::binary)
+        << array.substr(0, count) << (name[0] == 'l' ? "(7, " : "(6, ")
+        << array.substr(count + 5, line_end - count - 5) << ' ' << array.substr(line_end);
   }
   const Outcome outcome = run(ask + "killed");
   ASSERT_EQ(outcome.code, 0) << outcome.err;
