@@ -451,7 +451,7 @@ TEST_F(CommandLine, TellsHowPredictionsEvolved) {
   EXPECT_LT(odd.out.size(), 3000u);
   EXPECT_EQ(odd.out.find('\x1b'), std::string::npos);
 
-  refuses("evolve {0}/run --out {0}/page.pdf", 2, "must end in one of .instanceflow.json, .json, ");
+  refuses("evolve {0}/run --out {0}/page.pdf", 2, "must end in one of .html, ");
   refuses("evolve {0}/run --from 3", 2, "epochs 3 to 2 are none of the log's, which are 1 to 2");
   refuses("evolve {0}/run --to 3", 2, "1 to 2");
   refuses("evolve {0}/evolved.instanceflow.json --out {0}/./evolved.instanceflow.json", 2,
