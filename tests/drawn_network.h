@@ -6,6 +6,7 @@
 #include <string>
 
 #include "nn/module.h"
+#include "tensor/hash.h"
 #include "tensor/random.h"
 
 namespace glassnet {
@@ -14,9 +15,9 @@ inline constexpr uint64_t kDrawnSeed = 2024;
 
 // A tensor is drawn from the stream that its name hashes to (64-bit FNV-1a).
 inline Tensor draw(const std::string& name, const Shape& shape, double low, double high) {
-  uint64_t stream = 0xcbf29ce484222325;
-  for (const char c : name) stream = (stream ^ static_cast<unsigned char>(c)) * 0x100000001b3;
-  return random_uniform(shape, low, high, kDrawnSeed, stream, DType::kFloat64);
+  Fnv1a stream;
+  stream.add(name);
+  return random_uniform(shape, low, high, kDrawnSeed, stream.value(), DType::kFloat64);
 }
 
 inline Tensor draw_state(const std::string& name, const Tensor& value) {

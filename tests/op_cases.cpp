@@ -5,6 +5,7 @@
 #include <fmt/format.h>
 #include <fmt/ranges.h>
 
+#include "tensor/hash.h"
 #include "tensor/random.h"
 
 namespace glassnet {
@@ -15,11 +16,11 @@ constexpr uint64_t kUpstream = 1000;  // beyond the number of any input
 
 using Inputs = const std::vector<Variable>&;
 
-// 64-bit FNV-1a: a row's numbers depend on its name, so they stay when rows come and go.
+// A row's numbers depend on its name, so they stay when rows come and go.
 uint64_t stream_of(const std::string& name) {
-  uint64_t hash = 0xcbf29ce484222325;
-  for (const char c : name) hash = (hash ^ static_cast<unsigned char>(c)) * 0x100000001b3;
-  return hash;
+  Fnv1a hash;
+  hash.add(name);
+  return hash.value();
 }
 
 OpInput positive(const Shape& shape) {
