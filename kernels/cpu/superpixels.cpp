@@ -6,10 +6,12 @@
 #include <algorithm>
 #include <array>
 #include <cmath>
+#include <cstring>
 #include <limits>
 #include <vector>
 
 #include "kernels/cpu/parallel.h"
+#include "kernels/cpu/scratch.h"
 #include "kernels/pixel_distance.h"
 #include "kernels/reference/superpixels.h"
 
@@ -45,6 +47,11 @@ void for_each_place(int64_t row, const QuickshiftShape& o, F&& f) {
     for (int64_t dc = -aside; dc <= aside; ++dc) f(dr, dc);
   }
 }
+
+constexpr int64_t kLanes = 8;
+using Doubles = double __attribute__((vector_size(kLanes * sizeof(double))));
+using Integers = int64_t __attribute__((vector_size(kLanes * sizeof(int64_t))));
+constexpr Integers kLane = {0, 1, 2, 3, 4, 5, 6, 7};
 
 }  // namespace
 
@@ -136,28 +143,39 @@ void slic_assign(Cpu, const double* colors, const SlicCenter* centers, int64_t* 
                        reference::slic_reach(centers[k].x, o.step_x, o.w)});
   }
   const double weight = 1 / (o.spacing * o.spacing);
+  // A row is cut into vectors, the last of which goes on beyond it, where nothing looks. Windows
+  // that begin and end within a vector leave no remainders for a scalar loop this way.
+  const int64_t chunks = (o.w + kLanes - 1) / kLanes, plane = o.h * o.w;
   // Small images are done before a team has gathered ten times.
-  parallel_tasks(o.h, o.h * o.w > 16 * kSmall, [&](int64_t y) {
-    std::vector<double> distances(static_cast<size_t>(o.w), std::numeric_limits<double>::max());
-    double* const nearest = distances.data();
-    const int64_t plane = o.h * o.w;
-    const double* row = colors + y * o.w;
-    int64_t* label = labels + y * o.w;
+  parallel_tasks(o.h, plane > 2 * kSmall, [&](int64_t y) {
+    // Three planes of colour, the distances to the nearest centres so far, and their numbers.
+    auto* row = static_cast<Doubles*>(
+        thread_scratch<SlicShape>().get(static_cast<size_t>(5 * chunks) * sizeof(Doubles)));
+    Doubles* const nearest = row + 3 * chunks;
+    auto* label = reinterpret_cast<Integers*>(row + 4 * chunks);
+    for (int64_t c = 0; c < 3; ++c) {
+      std::memcpy(row + c * chunks, colors + c * plane + y * o.w, o.w * sizeof(double));
+    }
+    std::fill_n(nearest, chunks, Doubles{} + std::numeric_limits<double>::max());
+    std::memcpy(label, labels + y * o.w, o.w * sizeof(int64_t));
     for (int64_t k = 0; k < o.centers; ++k) {
       const reference::SlicReach rows = windows[k].rows, columns = windows[k].columns;
       if (y < rows.begin || y >= rows.end) continue;
-      const SlicCenter center = centers[k];
+      const SlicCenter& center = centers[k];
       const double dy = center.y - static_cast<double>(y), dy_squared = dy * dy;
-#pragma omp simd
-      for (int64_t x = columns.begin; x < columns.end; ++x) {
-        const double dx = center.x - static_cast<double>(x);
-        const double distance =
-            (dy_squared + dx * dx) * weight + color_distance(row + x, center.color, plane, 1);
-        const bool better = distance < nearest[x];
-        nearest[x] = better ? distance : nearest[x];
-        label[x] = better ? k : label[x];
+      for (int64_t i = columns.begin / kLanes; i * kLanes < columns.end; ++i) {
+        const Integers x = i * kLanes + kLane;
+        const Doubles dx = center.x - __builtin_convertvector(x, Doubles);
+        const Doubles d0 = row[i] - center.color[0];
+        const Doubles d1 = row[chunks + i] - center.color[1];
+        const Doubles d2 = row[2 * chunks + i] - center.color[2];
+        const Doubles distance = (dy_squared + dx * dx) * weight + (d0 * d0 + d1 * d1 + d2 * d2);
+        const Integers better = (x >= columns.begin) & (x < columns.end) & (distance < nearest[i]);
+        nearest[i] = better ? distance : nearest[i];
+        label[i] = better ? k : label[i];
       }
     }
+    std::memcpy(labels + y * o.w, label, o.w * sizeof(int64_t));
   });
 }
 
@@ -167,13 +185,18 @@ void slic_update(Cpu, const double* colors, const int64_t* labels, SlicCenter* c
   std::fill(centers, centers + o.centers, SlicCenter{});
   const int64_t plane = o.h * o.w;
   for (int64_t y = 0; y < o.h; ++y) {
-    for (int64_t x = 0; x < o.w; ++x) {
-      const int64_t pixel = y * o.w + x, k = labels[pixel];
-      SlicCenter& sum = centers[k];
-      sum.y += static_cast<double>(y);
-      sum.x += static_cast<double>(x);
-      for (int64_t c = 0; c < 3; ++c) sum.color[c] += colors[c * plane + pixel];
-      ++counts[k];
+    // Neighbours mostly have one label: its sums stay in registers along a run.
+    for (int64_t x = 0; x < o.w;) {
+      const int64_t k = labels[y * o.w + x], begin = x;
+      SlicCenter sum = centers[k];
+      for (; x < o.w && labels[y * o.w + x] == k; ++x) {
+        sum.x += static_cast<double>(x);
+        for (int64_t c = 0; c < 3; ++c) sum.color[c] += colors[c * plane + y * o.w + x];
+      }
+      const auto length = static_cast<double>(x - begin);
+      sum.y += length * static_cast<double>(y);
+      counts[k] += length;
+      centers[k] = sum;
     }
   }
   for (int64_t k = 0; k < o.centers; ++k) {
