@@ -163,6 +163,15 @@ Rgb colour(Colormap map, float value) {
   return kBlack;
 }
 
+std::array<uint8_t, 3 * 256> colour_table(Colormap map) {
+  std::array<uint8_t, 3 * 256> table;
+  for (size_t i = 0; i < 256; ++i) {
+    const Rgb entry = colour(map, static_cast<float>(i) / 255);
+    table[3 * i] = entry.r, table[3 * i + 1] = entry.g, table[3 * i + 2] = entry.b;
+  }
+  return table;
+}
+
 const char* name_of(Colormap map) {
   switch (map) {
     case Colormap::kJet:

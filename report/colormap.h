@@ -1,6 +1,7 @@
 // Colours for numbers and for classes.
 #pragma once
 
+#include <array>
 #include <cstdint>
 #include <string>
 #include <vector>
@@ -29,6 +30,8 @@ enum class Colormap {
 // `value` in [0, 1]; what lies outside takes the nearer end, NaN the low one. Maps are piecewise
 // linear between their stops, within 1/255 of their published tables.
 Rgb colour(Colormap map, float value);
+// The colours of 0, 1/255, …, 1, as R, G and B.
+std::array<uint8_t, 3 * 256> colour_table(Colormap map);
 
 // "jet", "viridis", …; throws UsageError that lists the known names.
 Colormap parse_colormap(const std::string& name);

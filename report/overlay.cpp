@@ -6,6 +6,7 @@
 
 #include <fmt/format.h>
 
+#include "kernels/colorize.h"
 #include "kernels/error.h"
 #include "kernels/resize.h"
 
@@ -65,6 +66,13 @@ std::vector<float> scale_relevant(std::vector<float> values, Scaling scaling) {
   return values;
 }
 
+// Lays `values`, one for each pixel, over the picture.
+void paint(const std::vector<float>& values, Colormap colormap,
+           const kernels::BlendOptions& options, Image& picture) {
+  kernels::colorize(Cpu{}, values.data(), static_cast<int64_t>(values.size()),
+                    colour_table(colormap).data(), picture.rgb.data(), picture.rgb.data(), options);
+}
+
 }  // namespace
 
 std::vector<float> scale_map(std::span<const float> map, Scaling scaling) {
@@ -87,10 +95,7 @@ Image heatmap(std::span<const float> map, int h, int w, Colormap colormap, Scali
   check_size("heatmap", map, h, w);
   const std::vector<float> values = scale_map(map, scaling);
   Image image(h, w);
-  for (size_t i = 0; i < values.size(); ++i) {
-    const Rgb paint = colour(colormap, values[i]);
-    image.rgb[3 * i] = paint.r, image.rgb[3 * i + 1] = paint.g, image.rgb[3 * i + 2] = paint.b;
-  }
+  paint(values, colormap, {}, image);
   return image;
 }
 
@@ -105,15 +110,13 @@ Image overlay(const Image& base, std::span<const float> map, int h, int w,
   });
   const std::vector<float> values = scale_relevant(
       resize_map(relevant(map, options.scaling), h, w, base.height, base.width), options.scaling);
-  Image result = base;
-  for (size_t i = 0; i < values.size(); ++i) {
-    const float strength =
-        options.scaling == Scaling::kSigned ? std::abs(2 * values[i] - 1) : values[i];
-    uint8_t* pixel = &result.rgb[3 * i];
-    const Rgb mixed = mix({pixel[0], pixel[1], pixel[2]}, colour(options.colormap, values[i]),
-                          options.fade ? options.alpha * strength : options.alpha);
-    pixel[0] = mixed.r, pixel[1] = mixed.g, pixel[2] = mixed.b;
+  kernels::Fade fade = kernels::Fade::kNowhere;
+  if (options.fade) {
+    fade = options.scaling == Scaling::kSigned ? kernels::Fade::kTowardsMiddle
+                                               : kernels::Fade::kTowardsZero;
   }
+  Image result = base;
+  paint(values, options.colormap, {options.alpha, fade}, result);
   return result;
 }
 
