@@ -4,7 +4,9 @@
 #include <optional>
 
 #include <fmt/format.h>
+#include <nlohmann/json.hpp>
 
+#include "cli/output.h"
 #include "data/folder.h"
 #include "data/image.h"
 #include "kernels/cpu/parallel.h"
@@ -92,7 +94,8 @@ std::map<std::string, fs::path> pictures_of(const fs::path& run) {
   try {
     const RunConfig config = load_config(RunFolder(run).config());
     for (const Sample& sample : read_data_set(config.options.data).test) {
-      pictures.emplace(sample.id, sample.path);
+      // The log is JSON, in which a name that is not UTF-8 was repaired.
+      pictures.emplace(nlohmann::json::parse(to_text(nlohmann::json(sample.id))), sample.path);
     }
   } catch (const Error&) {
     return {};

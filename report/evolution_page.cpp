@@ -235,7 +235,9 @@ std::string evolution_page(const EvolutionPageData& data) {
 
 std::string live_page(const LivePageData& data) {
   require_script();
-  const std::string style = R"(<link rel="stylesheet" href="/page.css">)";
+  // Without an icon of its own, browsers would ask for one.
+  const std::string style =
+      R"(<link rel="icon" href="data:,"><link rel="stylesheet" href="/page.css">)";
   const std::string title = json_string(data.title), live = without_tags(data.live);
   if (data.run == nullptr) {
     return filled({glassnet_web_waiting_page_begin, glassnet_web_waiting_page_end},
