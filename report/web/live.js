@@ -6,11 +6,11 @@ import {numbers, shown, unknown} from "./data.js";
 
 const patience = 2000;  // ms from a lost connection to the next attempt
 
-// The connection. `live` is {mark, status}; `hears` has `tell(sentence)`, `epochs()`, how many there
-// are, and, where there are any, `epoch(data)` and `cut(epochs)`.
+// The connection. `live` is {mark, status}; `hears` has `epochs()`, how many there are, and, where there
+// are any, `epoch(data)` and `cut(epochs)`. `line` says how the training is.
 export class Stream {
-  constructor({mark, status}, hears) {
-    Object.assign(this, {mark, status, hears});
+  constructor({mark, status}, line, hears) {
+    Object.assign(this, {mark, status, line, hears});
     this.source = null;
     this.lost = false;
     // A hidden page keeps no connection: browsers have only a few for each server, and all pages share them.
@@ -54,8 +54,9 @@ export class Stream {
 
   tell() {
     const text = sentence(this.status, this.hears.epochs(), this.lost);
-    if (text !== this.told) this.hears.tell(text);
-    this.told = text;
+    // Said again, it would be read out again.
+    if (text !== this.line.textContent) this.line.textContent = text;
+    this.line.dataset.phase = this.lost && this.status.phase !== "finished" ? "lost" : this.status.phase;
   }
 }
 

@@ -188,8 +188,7 @@ listen({store, matrix, panel, heatmap, reset});
 store.flush();
 if (live) {
   byId("live").hidden = false;
-  new Stream(live, {
-    tell: (sentence) => (byId("live").textContent = sentence),
+  new Stream(live, byId("live"), {
     epochs: () => runs[0].epochs,
     epoch: (data) => replaceRun(0, withEpoch(runs[0], data)),
     cut: (epochs) => replaceRun(0, cutTo(runs[0], epochs)),

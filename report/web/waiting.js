@@ -9,4 +9,4 @@ const dark = matchMedia("(prefers-color-scheme: dark)");
 const dress = () => (document.documentElement.dataset.theme = dark.matches ? "dark" : "light");
 dark.addEventListener("change", dress);
 dress();
-new Stream(live, {tell: (sentence) => (byId("live").textContent = sentence), epochs: () => 0}).open();
+new Stream(live, byId("live"), {epochs: () => 0}).open();
