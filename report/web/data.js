@@ -2,11 +2,14 @@
 //
 // A run: `images`, `epochs`, `classes` and `ids` as they can be shown; `truth` [image];
 // `predicted`, `probability`, `trueProbability` [image * epochs + epoch], the last two null or in
-// steps of 1/254 with 255 for not known; `testLoss`, `trainLoss`, `trainAccuracy` [epoch] or null.
+// steps of 1/254 with 255 for not known; `testLoss`, `trainLoss`, `trainAccuracy` [epoch] or null;
+// `thumbnails` [image], addresses, or null; `explanations`, of some images.
+
+import {decodeExplanation} from "./explanations.js";
 
 export function decode(text) {
-  const {title, runs} = JSON.parse(text);
-  return {title: shown(title), runs: runs.map(decodeRun)};
+  const {title, runs, report} = JSON.parse(text);
+  return {title: shown(title), runs: runs.map(decodeRun), report: report || null};
 }
 
 function decodeRun(run) {
@@ -27,6 +30,7 @@ function decodeRun(run) {
     trainLoss: run.trainLoss || null,
     trainAccuracy: run.trainAccuracy || null,
     thumbnails: run.thumbnails || null,
+    explanations: (run.explanations || []).map(decodeExplanation),
   };
 }
 

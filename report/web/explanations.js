@@ -1,0 +1,180 @@
+// Explanations of single images, wherever they come from, and how the panel shows them.
+//
+// A provider has `of(run, image)`, a promise of an explanation or null; `images(run)`, a Set of
+// those that have one beforehand; and `hint`, what stands where there is none. An explanation is what
+// report/shown_explanation.h writes, with names as they can be shown.
+import {line} from "./d3.js";
+import {shown} from "./data.js";
+import {byId, el, named, svg, swatch} from "./dom.js";
+import {twoDecimals} from "./metrics.js";
+
+// What lies in the page itself.
+export function embedded(runs) {
+  const known = new Map(runs.map((run) => [run, new Map(run.explanations.map((one) => [one.image, one]))]));
+  const images = new Map(runs.map((run) => [run, new Set(known.get(run).keys())]));
+  return {
+    of: (run, image) => Promise.resolve(known.get(run).get(image) ?? null),
+    images: (run) => images.get(run),
+    hint: (run) => (images.get(run).size > 0
+      ? "This page explains other images, those with a dot in the heatmap; more of them with --explain."
+      : "This page was made without explanations: glassnet report RUN has them, and evolve with --explain."),
+  };
+}
+
+// What a server computes when it is asked: `address(run, image)`. Those that came are remembered.
+export function fetched(address, runs) {
+  const answers = new Map(runs.map((run) => [run, new Map()]));
+  const none = new Set();
+  return {
+    of(run, image) {
+      const of = answers.get(run);
+      if (!of.has(image)) {
+        const answer = fetch(address(run, image)).then(async (response) => {
+          if (!response.ok) throw new Error(shown((await response.text()).slice(0, 400)) || response.statusText);
+          return decodeExplanation(await response.json());
+        });
+        of.set(image, answer);
+        answer.catch(() => of.delete(image));  // the next click asks again
+      }
+      return of.get(image);
+    },
+    images: () => none,
+    hint: () => "",
+  };
+}
+
+export function decodeExplanation(one) {
+  return {
+    ...one,
+    why: shown(one.why || ""),
+    warning: shown(one.warning || ""),
+    kept: one.kept || [],
+    methods: one.methods.map((method) => ({
+      ...method, name: shown(method.name), note: shown(method.note || ""), trust: method.trust || [],
+    })),
+  };
+}
+
+// The place of one image's explanation. It stays through redraws of the panel around it.
+export class Explained {
+  constructor(provider) {
+    this.provider = provider;
+    this.node = null;
+  }
+
+  // {below, maps}: what stands right below the predictions, and what stands at the end.
+  place(view, width) {
+    const {run, state} = view;
+    if (!this.node || this.run !== run || this.image !== state.image) {
+      this.run = run;
+      this.image = state.image;
+      this.method = this.method ?? 0;
+      this.explanation = null;
+      this.node = {below: el("div", {class: "drift"}), maps: el("div", {class: "explanations", "data-image": state.image})};
+      this.node.maps.append(el("p", {class: "quiet"}, "Explaining …"));
+      this.ask(this.node);
+    }
+    this.view = view;
+    this.width = width;
+    if (this.explanation) this.drawDrift();
+    return this.node;
+  }
+
+  async ask(node) {
+    const {run, image} = this;
+    let explanation = null;
+    let trouble = "";
+    try {
+      explanation = await this.provider.of(run, image);
+    } catch (error) {
+      trouble = error.message;
+    }
+    if (node !== this.node) return;  // another image was chosen meanwhile
+    this.explanation = explanation;
+    if (explanation === null) {
+      node.maps.replaceChildren(el("p", {class: trouble ? "warning" : "quiet"}, trouble || this.provider.hint(run)));
+      return;
+    }
+    this.fill();
+    this.drawDrift();
+  }
+
+  fill() {
+    const {explanation, run, view} = this;
+    const {methods, photograph, predicted, probability, epoch, why, warning} = explanation;
+    const figure = (name, picture, ...below) => el("figure", {},
+      el("img", {src: picture, alt: name, title: "Larger", onclick: () => enlarge(explanation)}),
+      el("figcaption", {}, el("b", {}, name), below));
+    this.node.maps.replaceChildren(...[
+      el("h3", {}, "What it rests on"),
+      el("p", {class: "quiet asked"}, "Why ", swatch(view.colours[predicted]), named(run.classes[predicted]), ` with ${percent(probability)}`,
+        epoch > 0 ? `, asked of the weights of epoch ${epoch}` : "", "."),
+      why ? el("p", {class: "quiet"}, `Chosen because it is ${why}.`) : null,
+      warning ? el("p", {class: "warning"}, warning) : null,
+      el("div", {class: "maps"},
+        photograph ? figure("Photograph", photograph, el("span", {}, "as the network sees it")) : null,
+        methods.map(({name, note, trust, picture}) => figure(name, picture, note ? el("span", {}, note) : null, trustLines(trust)))),
+    ].filter(Boolean));
+  }
+
+  // A point for each epoch that was kept, as high as its map is like the one before; below it the maps
+  // of one method.
+  drawDrift() {
+    const {explanation: {kept, methods}, view: {run, state, colours}, width, node} = this;
+    if (kept.length === 0) return;
+    const at = ({epoch}) => epoch - run.firstEpoch;
+    const height = 62;
+    const x = (e) => ((e + 0.5) * width) / run.epochs;
+    const y = (value) => 5 + (1 - value) * ((height - 10) / 1.25);
+    const method = Math.min(this.method, methods.length - 1);
+    const drifts = (m) => kept.map((one) => ({one, value: one.maps[m].drift}))
+      .filter(({one, value}) => value !== null && at(one) >= 0 && at(one) < run.epochs);
+    const curve = line().x(({one}) => x(at(one))).y(({value}) => y(value));
+    const chosen = methods[method];
+    const pick = (m) => {
+      this.method = m;
+      this.drawDrift();
+    };
+    const several = kept.length > 1;
+    node.below.replaceChildren(
+      several ? el("div", {class: "keys"}, el("span", {}, "evidence as at the kept epoch before: rank correlation of the maps")) : "",
+      several ? svg("svg", {width, height, role: "img", "aria-label": driftInWords(chosen.name, drifts(method)), class: "drifts"},
+        svg("line", {class: "base", x1: 0, x2: width, y1: y(1), y2: y(1)}),
+        svg("line", {class: "grid", x1: 0, x2: width, y1: y(0.5), y2: y(0.5)}),
+        svg("line", {class: "base", x1: 0, x2: width, y1: y(0), y2: y(0)}),
+        svg("text", {class: "tick", x: 0, y: y(1) + 11}, "1"),
+        svg("text", {class: "tick", x: 0, y: y(0) - 3}, "0"),
+        methods.map((_, m) => (m === method ? null : svg("path", {class: "line other", d: curve(drifts(m)) ?? ""}))),
+        svg("path", {class: "line all", d: curve(drifts(method)) ?? ""}),
+        drifts(method).map(({one, value}) => svg("circle", {class: "dot", cx: x(at(one)), cy: y(value), r: 3, fill: colours[one.predicted]},
+          svg("title", {}, `epoch ${one.epoch}: ${twoDecimals(value)}`))),
+        svg("line", {class: "here", x1: x(state.epoch), x2: x(state.epoch), y1: 0, y2: height})) : "",
+      el("div", {class: "choice", role: "group", "aria-label": "Method of the maps below"}, methods.map(({name}, m) =>
+        el("button", {"aria-pressed": String(m === method), onclick: () => pick(m)}, name))),
+      el("div", {class: "kept", tabindex: "0", role: "group", "aria-label": `${chosen.name} at the epochs whose weights were kept`},
+        kept.map((one) => el("figure", {},
+          el("img", {src: one.maps[method].picture, alt: `${chosen.name}, epoch ${one.epoch}`}),
+          el("figcaption", {}, el("span", {class: "line"}, swatch(colours[one.predicted]), `epoch ${one.epoch}`),
+            one.maps[method].drift === null ? el("span", {class: "quiet"}, "\u00a0")
+              : el("span", {class: "quiet"}, twoDecimals(one.maps[method].drift)))))));
+  }
+}
+
+const percent = (share) => `${(100 * share).toFixed(0)} %`;
+
+const driftInWords = (name, drifts) =>
+  `${name}: rank correlation with the map of the kept epoch before. ${
+    drifts.map(({one, value}) => `Epoch ${one.epoch}: ${twoDecimals(value)}`).join(", ")}`;
+
+// "deletion 0.21, random 0.40": what is not better than chance is said to be so.
+export function trustLines(trust) {
+  return trust.map(({name, value, random, better}) => el("span", {class: better ? "measure" : "measure worse"},
+    `${name} ${twoDecimals(value)}, random ${twoDecimals(random)}${better ? "" : ": no better"}`));
+}
+
+function enlarge({methods, photograph}) {
+  const figures = [{name: "Photograph", picture: photograph, note: ""}, ...methods].filter(({picture}) => picture);
+  byId("large-maps").replaceChildren(...figures.map(({name, picture, note}) => el("figure", {},
+    el("img", {src: picture, alt: name}), el("figcaption", {}, el("b", {}, name), note ? el("span", {}, note) : null))));
+  byId("large").showModal();
+}
