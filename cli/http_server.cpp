@@ -26,8 +26,7 @@ using std::chrono::milliseconds;
 using std::chrono::seconds;
 
 constexpr size_t kMostConnections = 256;
-constexpr size_t kMostWork = 64;  // that waits for a worker
-constexpr int kWorkers = 2;
+constexpr size_t kMostWork = 64;     // that waits for a worker
 constexpr seconds kHeadTime{10};     // for a request to arrive
 constexpr seconds kStallTime{30};    // without the viewer taking a byte of what it is sent
 constexpr seconds kWorkTime{600};    // for a worker
@@ -256,6 +255,7 @@ struct HttpServer::Connection {
   Clock::time_point deadline;
   std::string received;
   bool deaf = false;  // the viewer has said all it will
+  bool slow = false;  // what it waits for is
   bool head_only = false;
   std::vector<SharedText> outgoing;  // what is left of it begins in the first, at `sent`
   size_t sent = 0;
@@ -269,8 +269,8 @@ HttpServer::HttpServer(Descriptor listener, std::string policy, Handler handler)
       policy_(std::move(policy)),
       handler_(std::move(handler)) {
   require(bell_.get() >= 0, [] { return "the system has no event descriptor to spare"; });
-  for (int i = 0; i < kWorkers; ++i) {
-    workers_.emplace_back([this](const std::stop_token& stop) { run_worker(stop); });
+  for (std::deque<Task>* tasks : {&work_, &work_, &slow_work_}) {
+    workers_.emplace_back([=, this](const std::stop_token& stop) { run_worker(stop, *tasks); });
   }
 }
 
@@ -314,6 +314,7 @@ void HttpServer::run() {
       }
       const bool idle = connection.phase == Phase::kReading || connection.phase == Phase::kWorking;
       if (connection.phase == Phase::kDone || now > connection.deadline || (stopping && idle)) {
+        forget_work(id);
         at = connections_.erase(at);
         continue;
       }
@@ -362,10 +363,11 @@ void HttpServer::serve(uint64_t id, Connection& connection, short events) {
     read_head(id, connection);
   } else if ((events & (POLLIN | POLLHUP | POLLERR)) != 0) {
     // Nothing that still comes is looked at, but for the end. Who has asked and closes only that
-    // direction may still wait for the reply.
+    // direction may still wait for the reply; but seconds are not spent on those who have left.
     std::array<char, 16384> ignored;
     const ssize_t got = ::recv(connection.socket.get(), ignored.data(), ignored.size(), 0);
-    const bool waits = connection.phase == Phase::kWorking || connection.phase == Phase::kSending;
+    const bool waits = connection.phase == Phase::kSending ||
+                       (connection.phase == Phase::kWorking && !connection.slow);
     if (got == 0 && waits && (events & (POLLHUP | POLLERR)) == 0) {
       connection.deaf = true;
     } else if (got == 0 || (got < 0 && errno != EAGAIN && errno != EINTR)) {
@@ -412,13 +414,15 @@ void HttpServer::answer(uint64_t id, Connection& connection, std::string_view he
 
 void HttpServer::reply(uint64_t id, Connection& connection, HttpReply reply) {
   using Phase = Connection::Phase;
-  if (reply.work) {
+  if (reply.work || reply.slow_work) {
     const std::lock_guard lock(mutex_);
-    if (work_.size() < kMostWork) {
+    std::deque<Task>& tasks = reply.work ? work_ : slow_work_;
+    if (tasks.size() < kMostWork) {
       connection.phase = Phase::kWorking;
+      connection.slow = !reply.work;
       connection.deadline = Clock::now() + kWorkTime;
-      work_.emplace_back(id, std::move(reply.work));
-      work_waits_.notify_one();
+      tasks.push_back({id, std::move(reply.work ? reply.work : reply.slow_work)});
+      work_waits_.notify_all();
       return;
     }
     reply = refusal(503, "too much is asked for at once");
@@ -489,24 +493,32 @@ void HttpServer::take_finished_work() {
   }
 }
 
-void HttpServer::run_worker(const std::stop_token& stop) {
+// What nobody waits for any more.
+void HttpServer::forget_work(uint64_t id) {
+  const std::lock_guard lock(mutex_);
+  for (std::deque<Task>* tasks : {&work_, &slow_work_}) {
+    std::erase_if(*tasks, [&](const Task& task) { return task.id == id; });
+  }
+}
+
+void HttpServer::run_worker(const std::stop_token& stop, std::deque<Task>& tasks) {
   while (true) {
-    std::pair<uint64_t, std::function<HttpReply()>> task;
+    Task task;
     {
       std::unique_lock lock(mutex_);
-      if (!work_waits_.wait(lock, stop, [&] { return !work_.empty(); })) return;
-      task = std::move(work_.front());
-      work_.pop_front();
+      if (!work_waits_.wait(lock, stop, [&] { return !tasks.empty(); })) return;
+      task = std::move(tasks.front());
+      tasks.pop_front();
     }
     HttpReply made;
     try {
-      made = task.second();
+      made = task.make();
     } catch (const std::exception& error) {
       made = refusal(500, error.what());
     }
     {
       const std::lock_guard lock(mutex_);
-      finished_.emplace_back(task.first, std::move(made));
+      finished_.emplace_back(task.id, std::move(made));
     }
     wake();
   }

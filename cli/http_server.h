@@ -79,8 +79,10 @@ struct HttpReply {
   // Instead of a body, one of these. Asked whenever the viewer has taken all it was sent, and after
   // every wake() and about every second then: what to send next, or null for nothing yet.
   std::function<SharedText()> events;
-  // Makes the reply on one of the server's two workers, since it takes longer than a millisecond.
-  std::function<HttpReply()> work;
+  // Makes the reply on one of the server's two workers, since it takes longer than a millisecond;
+  // or on a third, one at a time and in the order in which they were asked for, since it takes
+  // seconds.
+  std::function<HttpReply()> work, slow_work;
 };
 // With the sentence as its body, a line.
 HttpReply refusal(int status, const std::string& sentence);
@@ -115,7 +117,12 @@ class HttpServer {
   void reply(uint64_t id, Connection& connection, HttpReply reply);
   void send_some(Connection& connection);
   void take_finished_work();
-  void run_worker(const std::stop_token& stop);
+  void forget_work(uint64_t id);
+  struct Task {
+    uint64_t id;
+    std::function<HttpReply()> make;
+  };
+  void run_worker(const std::stop_token& stop, std::deque<Task>& tasks);
 
   Descriptor listener_, bell_;  // the bell wakes the poll
   int port_;
@@ -128,7 +135,7 @@ class HttpServer {
 
   std::mutex mutex_;  // of what follows
   std::condition_variable_any work_waits_;
-  std::deque<std::pair<uint64_t, std::function<HttpReply()>>> work_;
+  std::deque<Task> work_, slow_work_;
   std::vector<std::pair<uint64_t, HttpReply>> finished_;
   std::vector<std::jthread> workers_;  // the last member: they use all others
 };

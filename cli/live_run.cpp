@@ -234,7 +234,7 @@ HttpReply LiveRun::answer(const HttpRequest& request) {
   }
   if (const int64_t image = image_of("/explanation/"); image >= 0 && image < images) {
     if (!explain_) return refusal(404, "this server explains no images");
-    return {.work = [this, image] { return explanation(image); }};
+    return {.slow_work = [this, image] { return explanation(image); }};
   }
   return not_found();
 }
@@ -244,13 +244,16 @@ HttpReply LiveRun::page() const {
   const size_t epochs = now->record->marks.size() - 1;
   const std::string name = fs::absolute(folder_).lexically_normal().filename().string();
   const nlohmann::ordered_json live = {{"mark", mark_of(*now->record, epochs)},
-                                       {"pictures", epochs > 0 && !pictures()->paths.empty()},
-                                       {"explanations", static_cast<bool>(explain_)},
                                        {"status", json_of(now->status)}};
   LivePageData data{.title = fmt::format("Confusion Evolution: {}", name), .live = to_text(live)};
   EvolutionRun run = without_epochs(now->record->log.header, name);
   if (epochs > 0) {
     set_epochs(run, *now->record, 0, static_cast<int64_t>(epochs));
+    const auto all = pictures();
+    for (size_t i = 0; i < run.images.size() && !all->paths.empty(); ++i) {
+      const bool there = all->paths.contains(run.images[i].id);
+      run.thumbnail_files.push_back(there ? fmt::format("/picture/{}", i) : "");
+    }
     data.run = &run;
   }
   return {.type = "text/html; charset=utf-8", .body = shared(live_page(data))};
@@ -282,8 +285,8 @@ std::shared_ptr<const LiveRun::Pictures> LiveRun::pictures() const {
   const auto record = published()->record;
   const std::lock_guard lock(pictures_mutex_);
   if (!pictures_ || pictures_->record->marks[0] != record->marks[0]) {
-    pictures_ =
-        std::make_shared<Pictures>(Pictures{.record = record, .paths = pictures_of(folder_)});
+    pictures_ = std::make_shared<Pictures>(
+        Pictures{.record = record, .paths = pictures_of(folder_, "", record->log.header.classes)});
   }
   return pictures_;
 }
@@ -304,12 +307,6 @@ HttpReply LiveRun::picture(int64_t image) const {
 }
 
 HttpReply LiveRun::explanation(int64_t image) {
-  const std::unique_lock lock(explaining_, std::try_to_lock);
-  if (!lock) {
-    HttpReply reply = refusal(503, "another image is being explained");
-    reply.fields.emplace_back("Retry-After: 1");
-    return reply;
-  }
   const std::string weights = appearance(RunFolder(folder_).best());
   if (weights != explained_by_ || explanations_.size() >= kMostExplanations) explanations_.clear();
   explained_by_ = weights;

@@ -19,7 +19,7 @@
 namespace glassnet::cli {
 
 // Explains an image, numbered as in the run's log, by the best weights so far: JSON for
-// report/web/explanations.js. Throws Error, a sentence. Called by one thread at a time.
+// report/web/explanations.js. Throws Error, a sentence. Always called by the same thread.
 using ExplainImage = std::function<std::string(int64_t image)>;
 
 inline constexpr int kMostViewers = 64;  // that follow at once; others get 503
@@ -64,7 +64,7 @@ class LiveRun {
   std::shared_ptr<std::atomic<int>> viewers_ = std::make_shared<std::atomic<int>>(0);
 
   ExplainImage explain_;
-  std::mutex explaining_;     // while an image is explained, and of what follows
+  // Of the slow worker alone.
   std::string explained_by_;  // what the best weights looked like from outside
   std::map<int64_t, SharedText> explanations_;
 };

@@ -252,6 +252,12 @@ void add_train(CLI::App& app, Action& action) {
                    "that changed)")
       ->capture_default_str()
       ->group(optimization);
+  command
+      ->add_option("--keep-epochs", o.keep_epochs,
+                   "epochs whose weights are kept beside the best and the last, for explanations "
+                   "over time: 1,5,10, every:10, 1,every:10 or all")
+      ->type_name("LIST")
+      ->group(optimization);
   command->add_option("--seed", o.seed, "of weights, order and augmentation")
       ->capture_default_str()
       ->group(optimization);

@@ -8,6 +8,8 @@
 #include <chrono>
 #include <csignal>
 #include <cstdio>
+#include <memory>
+#include <optional>
 #include <string>
 #include <system_error>
 #include <thread>
@@ -17,7 +19,9 @@
 #include "cli/command.h"
 #include "cli/live_run.h"
 #include "cli/output.h"
+#include "cli/run_explanations.h"
 #include "kernels/error.h"
+#include "training/run_folder.h"
 
 namespace glassnet::cli {
 namespace {
@@ -57,6 +61,25 @@ void follow(LiveRun& live, HttpServer& server, const sigset_t& signals) {
   server.stop();
 }
 
+// By the best weights so far, on the CPU: a GPU is the trainer's.
+ExplainImage explainer(const fs::path& run) {
+  struct State {
+    std::optional<RunExplanations> run;
+    fs::file_time_type weights;
+  };
+  return [=, state = std::make_shared<State>()](int64_t image) {
+    std::error_code ignored;
+    const auto weights = fs::last_write_time(RunFolder(run).best(), ignored);
+    // The log that their answers are compared with has grown with them.
+    if (!state->run || weights != state->weights) {
+      state->run.reset();
+      state->run.emplace(run, RunExplanationOptions{});
+      state->weights = weights;
+    }
+    return explanation_json(state->run->explain(image).shown);
+  };
+}
+
 struct Arguments {
   fs::path run;
   int port = kWatchPort;
@@ -73,7 +96,7 @@ int run(const Arguments& a) {
   // Training comes first.
   ::setpriority(PRIO_PROCESS, 0, kNiceness);
   const sigset_t signals = block_signals();
-  LiveRun live(a.run);
+  LiveRun live(a.run, explainer(a.run));
   HttpServer server(std::move(listener), LiveRun::policy(),
                     [&](const HttpRequest& request) { return live.answer(request); });
   if (!beside) {

@@ -94,7 +94,6 @@ TEST_F(LivePage, SendsEachEpochToThoseWhoLackIt) {
   ASSERT_EQ(page["runs"].size(), 1U);
   EXPECT_EQ(page["runs"][0]["name"], "run");
   EXPECT_EQ(page["runs"][0]["epochs"], 1);
-  EXPECT_EQ(page["live"]["explanations"], false);
   EXPECT_THAT(watched.get("/").body, HasSubstr(R"(<script src="/page.js">)"));
 
   Connection viewer = watched.follow("?after=" + watched.mark());
@@ -293,7 +292,8 @@ TEST_F(LivePage, ShowsPhotographsOfTheRunsImagesAlone) {
   WrittenRun run(watched.folder / "run", 5, watched.folder / "data");
   run.append(1);
   watched.look();
-  EXPECT_EQ(watched.data()["live"]["pictures"], true);
+  EXPECT_EQ(watched.data()["runs"][0]["thumbnails"],
+            json({"/picture/0", "/picture/1", "/picture/2"}));
   const Answer picture = watched.get("/picture/1");
   EXPECT_EQ(picture.status, 200);
   EXPECT_THAT(picture.head, HasSubstr("Content-Type: image/jpeg\r\n"));
@@ -308,37 +308,44 @@ TEST_F(LivePage, ShowsPhotographsOfTheRunsImagesAlone) {
 
 TEST_F(LivePage, ExplainsAnImageAtATimeAndOnceForEachBestWeights) {
   std::latch begun(1), released(1);
-  std::atomic<int> calls{0};
+  std::atomic<int> calls{0}, at_once{0};
   Watched watched([&](int64_t image) {
+    EXPECT_EQ(++at_once, 1);
     if (++calls == 1) {
       begun.count_down();
       released.wait();
     }
+    --at_once;
     if (image == 2) throw Error("the photograph is gone");
     return fmt::format(R"({{"image":{}}})", image);
   });
   WrittenRun run(watched.folder / "run", 5);
   run.append(1);
   watched.look();
-  EXPECT_EQ(watched.data()["live"]["explanations"], true);
   Connection first(watched.serving.port());
   first.send(request_for("/explanation/0"));
   begun.wait();
-  const Answer busy = watched.get("/explanation/1");
-  EXPECT_EQ(busy.status, 503);
-  EXPECT_THAT(busy.head, HasSubstr("Retry-After: 1\r\n"));
+  Connection second(watched.serving.port());
+  second.send(request_for("/explanation/1"));
+  {
+    Connection impatient(watched.serving.port());
+    impatient.send(request_for("/explanation/2"));
+    EXPECT_EQ(watched.get("/").status, 200);  // meanwhile, and so the others have been heard
+  }
+  EXPECT_EQ(watched.get("/").status, 200);
   released.count_down();
   EXPECT_THAT(first.until(), testing::EndsWith(R"({"image":0})"));
+  EXPECT_THAT(second.until(), testing::EndsWith(R"({"image":1})"));
   EXPECT_EQ(watched.get("/explanation/0").body, R"({"image":0})");
-  EXPECT_EQ(calls, 1);
+  EXPECT_EQ(calls, 2);
   watched.folder.write("run/best.safetensors", "better ones");
   const Answer again = watched.get("/explanation/0");
   EXPECT_EQ(again.body, R"({"image":0})");
   EXPECT_THAT(again.head, HasSubstr("Content-Type: application/json\r\n"));
-  EXPECT_EQ(calls, 2);
+  EXPECT_EQ(calls, 3);
   EXPECT_EQ(watched.get("/explanation/2").body, "the photograph is gone\n");
   EXPECT_EQ(watched.get("/explanation/2").status, 404);
-  EXPECT_EQ(calls, 4);
+  EXPECT_EQ(calls, 5);
 }
 
 TEST_F(LivePage, ExplainsNothingWhereNobodyCan) {

@@ -3,14 +3,17 @@
 //
 // A run: `images`, `epochs`, `classes` and `ids` as they can be shown; `truth` [image];
 // `predicted`, `probability`, `trueProbability` [image * epochs + epoch], the last two null or in
-// steps of 1/254 with 255 for not known; `testLoss`, `trainLoss`, `trainAccuracy` [epoch] or null.
+// steps of 1/254 with 255 for not known; `testLoss`, `trainLoss`, `trainAccuracy` [epoch] or null;
+// `thumbnails` [image], addresses, or null; `explanations`, of some images.
+
+import {decodeExplanation} from "./explanations.js";
 
 export function decode(text) {
-  const {title, runs, live} = JSON.parse(text);
-  return {title: shown(title), runs: runs.map((run) => decodeRun(run, live)), live: live ?? null};
+  const {title, runs, report, live} = JSON.parse(text);
+  return {title: shown(title), runs: runs.map(decodeRun), report: report || null, live: live || null};
 }
 
-function decodeRun(run, live) {
+function decodeRun(run) {
   const classes = run.classes.map(shown);
   return {
     name: shown(run.name),
@@ -27,8 +30,8 @@ function decodeRun(run, live) {
     testLoss: run.testLoss || null,
     trainLoss: run.trainLoss || null,
     trainAccuracy: run.trainAccuracy || null,
-    // A server is asked for those that are looked at.
-    thumbnails: live && live.pictures ? run.ids.map((_, image) => `/picture/${image}`) : run.thumbnails || null,
+    thumbnails: run.thumbnails || null,
+    explanations: (run.explanations || []).map(decodeExplanation),
   };
 }
 

@@ -20,6 +20,7 @@ export function defaults(run) {
     frequency: [],    // from, to
     variability: [],
     rate: [],
+    explained: false, // only images that the page explains
     image: -1,
     // True class. Of so many classes that most would be pooled, one is more telling.
     flowClass: run.classes.length > 24 ? run.hardest : -1,
@@ -43,6 +44,7 @@ export function carried(state, before, run) {
 
 export const unfiltered = {
   query: "", trueClass: -1, predictedClass: -1, cell: [], link: [], frequency: [], variability: [], rate: [],
+  explained: false,
 };
 
 // What is not as it is by default, as "sort=name&cell=3~5".
@@ -95,6 +97,7 @@ export function fromHash(hash, runs) {
     frequency: range,
     variability: range,
     rate: range,
+    explained: flag,
     image: (v) => whole(v, run.images),
     flowClass: (v) => (v === "-1" ? -1 : whole(v, classes)),
     flowEpochs: (v) => list(v, ...v.split("~").map(() => run.epochs)),

@@ -125,6 +125,14 @@ test("a page waits for a run, follows it, and stays through the trainer's death"
     const stopped = await expectLogged(page, "run");
     assert.equal(stopped.last, logged("run").length - 1);
     assert.equal(stopped.epoch, stopped.last);
+    // They ask for its explanation, which costs a click and stays while epochs come.
+    assert.equal(await page.locator(".explanations img").count(), 0);
+    await page.locator(".explanations button").click();
+    await page.waitForSelector(".maps img", {timeout: 60000});
+    const names = await page.locator(".explanations figcaption b").allInnerTexts();
+    assert.deepEqual(names, ["Photograph", "Grad-CAM", "Saliency", "LIME"]);
+    assert.ok(await page.locator(".explanations img").evaluateAll((images) => images.every((image) => image.naturalWidth === 224)));
+    assert.match(await page.locator(".asked").innerText(), /asked of the weights of epoch \d/);
 
     // What is not at the end stays where it is.
     await page.evaluate(() => evolution.store.set({first: 1, epoch: 0}));
@@ -135,6 +143,9 @@ test("a page waits for a run, follows it, and stays through the trainer's death"
     const finished = await expectLogged(page, "run");
     assert.deepEqual([finished.first, finished.last, finished.epoch], [1, 8, 0]);
     assert.equal(await page.locator("#image-title").innerText(), chosen);
+    assert.equal(await page.locator(".explanations img").count(), 4);
+    await page.locator(".explanations > button").click();
+    await page.waitForSelector(".explanations:not(:has(> button:visible)) .maps img", {timeout: 60000});
     assert.match(await page.locator("#summary").innerText(), /9 epochs$/);
     // Beginning again shows the same.
     await page.reload();
