@@ -18,7 +18,9 @@ void add_train(CLI::App& app, Action& action);
 void add_predict(CLI::App& app, Action& action);
 void add_evaluate(CLI::App& app, Action& action);
 void add_evolve(CLI::App& app, Action& action);
+void add_watch(CLI::App& app, Action& action);
 void add_explain(CLI::App& app, Action& action);
+void add_report(CLI::App& app, Action& action);
 void add_trust(CLI::App& app, Action& action);
 void add_scenes(CLI::App& app, Action& action);
 void add_summary(CLI::App& app, Action& action);
@@ -56,6 +58,10 @@ int64_t class_index(const std::string& name, const std::vector<std::string>& cla
 
 // "93.1 %"
 std::string percent(double share);
+// "25,557,032"
+std::string grouped(int64_t number);
+// "1.5 MiB"
+std::string mebibytes(size_t bytes);
 
 // The class that a picture's folder says it has:
 // "train/glacier/17.jpg" -> index of "glacier", or -1 when the folder's name is no class.

@@ -95,6 +95,20 @@ int64_t class_index(const std::string& name, const std::vector<std::string>& cla
                                fmt::join(nearest_names(name, classes), ", ")));
 }
 
+std::string grouped(int64_t number) {
+  const std::string digits = std::to_string(number);
+  std::string result;
+  for (size_t i = 0; i < digits.size(); ++i) {
+    if (i > 0 && (digits.size() - i) % 3 == 0) result += ',';
+    result += digits[i];
+  }
+  return result;
+}
+
+std::string mebibytes(size_t bytes) {
+  return fmt::format("{:.1f} MiB", static_cast<double>(bytes) / (1 << 20));
+}
+
 std::string percent(double share) {
   return fmt::format("{:.1f} %", 100 * share);
 }

@@ -1,11 +1,15 @@
 #include "cli/evolution_html.h"
 
 #include <algorithm>
-#include <map>
-#include <optional>
+#include <fstream>
+#include <system_error>
+#include <utility>
 
 #include <fmt/format.h>
+#include <fmt/ranges.h>
 
+#include "cli/command.h"
+#include "cli/output.h"
 #include "data/folder.h"
 #include "data/image.h"
 #include "kernels/cpu/parallel.h"
@@ -20,7 +24,7 @@ namespace {
 
 namespace fs = std::filesystem;
 
-constexpr int kThumbnailQuality = 80;
+constexpr int kThumbnailSide = 64, kThumbnailQuality = 80;
 
 // (epochs, images) -> the window's epochs.
 template <class To, class From>
@@ -33,42 +37,21 @@ std::vector<To> in_window(const std::vector<From>& values, size_t images,
   return {row(window.first - 1), row(window.last)};
 }
 
-// Where a run's test images lie, by what the log calls them; none where the data set has gone.
-std::map<std::string, fs::path> pictures_of(const fs::path& log) {
-  std::map<std::string, fs::path> pictures;
-  try {
-    const RunConfig config = load_config(RunFolder(log).config());
-    for (const Sample& sample : read_data_set(config.options.data).test) {
-      pictures.emplace(sample.id, sample.path);
-    }
-  } catch (const Error&) {
-    return {};
-  }
-  return pictures;
-}
-
-// Of each image, or none at all where they would not fit.
 std::vector<std::string> thumbnails_of(const EvolutionRun& run,
-                                       const std::map<std::string, fs::path>& pictures,
-                                       size_t most_bytes) {
-  for (const int side : {64, 48, 32}) {
-    std::vector<std::string> thumbnails(run.images.size());
-    kernels::parallel_tasks(std::ssize(run.images), /*worthwhile=*/true, [&](int64_t i) {
-      const auto at = static_cast<size_t>(i);
-      const auto found = pictures.find(run.images[at].id);
-      if (found == pictures.end()) return;
-      try {
-        const Image picture = fit_image(read_image(found->second), side, Fit::kCrop);
-        thumbnails[at] = encode_jpeg(picture, kThumbnailQuality, run.images[at].id);
-      } catch (const Error&) {
-        // A picture that cannot be read any more is a row without one.
-      }
-    });
-    size_t bytes = 0;
-    for (const std::string& thumbnail : thumbnails) bytes += thumbnail.size();
-    if (bytes <= most_bytes) return thumbnails;
-  }
-  return {};
+                                       const std::map<std::string, fs::path>& pictures) {
+  std::vector<std::string> thumbnails(run.images.size());
+  kernels::parallel_tasks(std::ssize(run.images), /*worthwhile=*/true, [&](int64_t i) {
+    const auto at = static_cast<size_t>(i);
+    const auto found = pictures.find(run.images[at].id);
+    if (found == pictures.end()) return;
+    try {
+      const Image picture = fit_image(read_image(found->second), kThumbnailSide, Fit::kCrop);
+      thumbnails[at] = encode_jpeg(picture, kThumbnailQuality, run.images[at].id);
+    } catch (const Error&) {
+      // A picture that cannot be read any more is a row without one.
+    }
+  });
+  return thumbnails;
 }
 
 // The training's curves, which only a run's own log has.
@@ -100,38 +83,159 @@ EvolutionRun run_of(const fs::path& log, const EpochRange& asked) {
   return run;
 }
 
+size_t bytes_of(const std::vector<std::string>& pictures) {
+  size_t bytes = 0;
+  for (const std::string& picture : pictures) bytes += picture.size();
+  return bytes;
+}
+
+size_t bytes_of(const std::vector<ShownExplanation>& explanations) {
+  size_t bytes = 0;
+  for (const ShownExplanation& of : explanations) {
+    bytes += of.photograph.size();
+    for (const ShownMap& map : of.maps) bytes += map.picture.size();
+    for (const ShownEpoch& epoch : of.kept) {
+      for (const ShownEpoch::Map& map : epoch.maps) bytes += map.picture.size();
+    }
+  }
+  return bytes;
+}
+
+// As base64 in the page.
+std::string in_page(size_t bytes) {
+  return mebibytes(bytes / 3 * 4);
+}
+
+// A part of a URL's path, any bytes.
+std::string escaped(const std::string& name) {
+  std::string url;
+  for (const char c : name) {
+    const bool plain = (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z') || (c >= '0' && c <= '9') ||
+                       c == '-' || c == '_' || c == '.' || c == '~';
+    if (plain) {
+      url += c;
+    } else {
+      url += fmt::format("%{:02X}", static_cast<unsigned char>(c));
+    }
+  }
+  return url;
+}
+
+void require_done(const std::error_code& error, const fs::path& path) {
+  require(!error,
+          [&] { return fmt::format("{}: cannot be written: {}", path.string(), error.message()); });
+}
+
+// FILES/thumbnails/RUN/IMAGE.jpg, the runs and images by number. They are written into a folder of
+// another name, which takes the place of an earlier one when it is whole.
+void write_beside(const fs::path& files, const std::vector<std::vector<std::string>>& thumbnails) {
+  const fs::path begun = files / ".glassnet-thumbnails.tmp", whole = files / "thumbnails";
+  std::error_code error;
+  fs::remove_all(begun, error);
+  for (size_t run = 0; run < thumbnails.size(); ++run) {
+    const fs::path folder = begun / fmt::format("{}", run);
+    fs::create_directories(folder, error);
+    require_done(error, folder);
+    for (size_t i = 0; i < thumbnails[run].size(); ++i) {
+      if (thumbnails[run][i].empty()) continue;
+      const fs::path path = folder / fmt::format("{}.jpg", i);
+      std::ofstream file(path, std::ios::binary);
+      file << thumbnails[run][i];
+      file.close();
+      require(file.good(), [&] { return fmt::format("{}: cannot be written", path.string()); });
+    }
+  }
+  fs::remove_all(whole, error);
+  require_done(error, whole);
+  fs::rename(begun, whole, error);
+  require_done(error, whole);
+}
+
 }  // namespace
 
-std::vector<std::string> save_evolution_html(const fs::path& path, const EvolutionHtml& options) {
-  std::vector<std::string> missing;
-  EvolutionPageData page;
-  size_t budget = options.thumbnail_bytes;
+std::map<std::string, fs::path> pictures_of(const fs::path& run, const fs::path& data,
+                                            const std::vector<std::string>& classes) {
+  std::map<std::string, fs::path> pictures;
+  try {
+    const fs::path folder = data.empty() ? load_config(RunFolder(run).config()).options.data : data;
+    for (const Sample& sample : read_evaluation_folder(folder, classes).samples) {
+      pictures.emplace(through_json(sample.id), sample.path);
+    }
+  } catch (const Error&) {
+    return {};
+  }
+  return pictures;
+}
+
+EvolutionDocument read_evolution(const EvolutionHtml& options) {
+  EvolutionDocument document{.thumbnail_bytes = options.thumbnail_bytes};
   for (const fs::path& log : options.logs) {
     EvolutionRun run = run_of(log, options.window);
+    std::vector<std::string> thumbnails;
     std::error_code ignored;
     if (fs::is_directory(log, ignored)) {
       add_curves(run, log,
                  options.window.last > 0
                      ? options.window
                      : EpochRange{run.first_epoch, run.first_epoch + run.epochs - 1});
-      const auto pictures = pictures_of(log);
-      if (!pictures.empty()) run.thumbnails = thumbnails_of(run, pictures, budget);
-      if (run.thumbnails.empty()) {
-        missing.push_back(
-            pictures.empty()
-                ? fmt::format("{}: its data set is not where it was, so the page has no thumbnails",
-                              log.string())
-                : fmt::format("{}: thumbnails of {} images would take more than {} bytes and are "
-                              "left out; see --thumbnails",
-                              log.string(), run.images.size(), budget));
+      const bool first = document.page.runs.empty();
+      const auto pictures = pictures_of(log, first ? options.data : fs::path(), run.classes);
+      if (pictures.empty()) {
+        document.missing.push_back(fmt::format(
+            "{}: its data set is not where it was, so the page has no thumbnails", log.string()));
+      } else if (options.thumbnail_bytes > 0) {
+        thumbnails = thumbnails_of(run, pictures);
       }
-      for (const std::string& thumbnail : run.thumbnails) budget -= thumbnail.size();
     }
-    page.runs.push_back(std::move(run));
+    document.thumbnails.push_back(std::move(thumbnails));
+    document.page.runs.push_back(std::move(run));
   }
-  page.title = fmt::format("Confusion Evolution: {}", page.runs[0].name);
-  write_file_atomically(path, evolution_page(page));
-  return missing;
+  document.page.title = fmt::format("Confusion Evolution: {}", document.page.runs[0].name);
+  return document;
+}
+
+std::string save_evolution_html(const fs::path& path, EvolutionDocument document) {
+  std::vector<EvolutionRun>& runs = document.page.runs;
+  size_t thumbnail_bytes = 0, explanation_bytes = 0, images = 0, explained = 0;
+  for (size_t r = 0; r < runs.size(); ++r) {
+    thumbnail_bytes += bytes_of(document.thumbnails[r]);
+    explanation_bytes += bytes_of(runs[r].explanations);
+    explained += runs[r].explanations.size();
+    images += document.thumbnails[r].size();
+  }
+  const bool beside = thumbnail_bytes > document.thumbnail_bytes;
+  const fs::path files = path.parent_path() / (path.stem().string() + "_files");
+  if (beside) write_beside(files, document.thumbnails);
+  for (size_t r = 0; r < runs.size(); ++r) {
+    std::vector<std::string>& thumbnails = document.thumbnails[r];
+    if (!beside) {
+      runs[r].thumbnails = std::move(thumbnails);
+      continue;
+    }
+    const std::string folder = escaped(files.filename().string());
+    for (size_t i = 0; i < thumbnails.size(); ++i) {
+      runs[r].thumbnail_files.push_back(
+          thumbnails[i].empty() ? "" : fmt::format("{}/thumbnails/{}/{}.jpg", folder, r, i));
+    }
+  }
+  const std::string page = evolution_page(document.page);
+  write_file_atomically(path, page);
+
+  std::vector<std::string> parts;
+  if (images > 0 && !beside) {
+    parts.push_back(fmt::format("thumbnails of {} images {}", images, in_page(thumbnail_bytes)));
+  }
+  if (explained > 0) {
+    parts.push_back(
+        fmt::format("explanations of {} images {}", explained, in_page(explanation_bytes)));
+  }
+  std::string sizes = mebibytes(page.size());
+  if (!parts.empty()) sizes += fmt::format(", of which {}", fmt::join(parts, ", "));
+  if (beside) {
+    sizes += fmt::format("; beside it, in {}, thumbnails of {} images, {}", files.string(), images,
+                         mebibytes(thumbnail_bytes));
+  }
+  return sizes;
 }
 
 }  // namespace glassnet::cli

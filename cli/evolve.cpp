@@ -11,6 +11,7 @@
 #include "cli/command.h"
 #include "cli/evolution_html.h"
 #include "cli/output.h"
+#include "cli/page_explanations.h"
 #include "kernels/error.h"
 #include "report/evolution_figure.h"
 #include "report/terminal.h"
@@ -32,6 +33,8 @@ struct Arguments {
   std::vector<std::string> out;
   std::string format = "metrics";
   size_t thumbnail_bytes = EvolutionHtml{}.thumbnail_bytes;
+  std::string explain = "0";
+  DeviceArguments device;
   int64_t top = 5;
   bool json = false;
 };
@@ -237,7 +240,14 @@ void print_tables(const History& history, const Evolution& evolution, int64_t to
 void save_page(const std::string& path, const Arguments& a) {
   EvolutionHtml page{.logs = {a.log}, .window = a.epochs, .thumbnail_bytes = a.thumbnail_bytes};
   page.logs.insert(page.logs.end(), a.beside.begin(), a.beside.end());
-  for (const std::string& sentence : save_evolution_html(path, page)) say(sentence);
+  EvolutionDocument document = read_evolution(page);
+  if (const int64_t count = parse_explain(a.explain); count > 0) {
+    RunExplanations run(a.log, {.device = use_device(a.device)});
+    document.page.runs[0].explanations = explain_telling(run, count, document.missing);
+  }
+  for (const std::string& sentence : document.missing) say(sentence);
+  const std::string sizes = save_evolution_html(path, std::move(document));
+  if (!a.json) fmt::print("written: {}, {}\n", path, sizes);
 }
 
 int run(const Arguments& a) {
@@ -247,6 +257,15 @@ int run(const Arguments& a) {
   }
   if (!a.beside.empty() && std::ranges::none_of(a.out, is_page)) {
     throw UsageError("--beside is for a page; add --out FILE.html");
+  }
+  if (parse_explain(a.explain) > 0) {
+    if (std::ranges::none_of(a.out, is_page)) {
+      throw UsageError("--explain is for a page; add --out FILE.html");
+    }
+    if (!fs::is_directory(a.log)) {
+      throw UsageError(
+          fmt::format("--explain needs a run's folder with weights; {} is a log alone", a.log));
+    }
   }
   refuse_to_overwrite_the_log(a);
   const History history = read_history(a.log);
@@ -263,8 +282,8 @@ int run(const Arguments& a) {
       save_page(out, a);
     } else {
       output_kind(out, a.format).save(out, history, evolution);
+      if (!a.json) fmt::print("written: {}\n", out);
     }
-    if (!a.json) fmt::print("written: {}\n", out);
   }
   return 0;
 }
@@ -312,13 +331,21 @@ void add_evolve(CLI::App& app, Action& action) {
       ->type_name("LOG");
   command
       ->add_option("--thumbnails", a.thumbnail_bytes,
-                   "what the page's thumbnails may take: 0, 500kB, 8MiB")
+                   "what thumbnails in the page may take: 500kB, 24MiB; where they take more, they "
+                   "lie in a folder beside it; 0: none")
       ->transform(CLI::AsSizeValue(false))
+      ->capture_default_str();
+  command
+      ->add_option("--explain", a.explain,
+                   "explain so many of a run's most telling images on the page, or all; report "
+                   "does more")
+      ->type_name("N")
       ->capture_default_str();
   command->add_option("--top", a.top, "images to show that changed or were wrong most")
       ->check(CLI::NonNegativeNumber)
       ->capture_default_str();
   command->add_flag("--json", a.json, "print the metrics as JSON");
+  add_device_arguments(*command, a.device);
   command->callback([=, &action] { action = [arguments] { return run(*arguments); }; });
 }
 

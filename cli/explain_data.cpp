@@ -9,6 +9,7 @@
 #include <nlohmann/json.hpp>
 
 #include "cli/contact_sheets.h"
+#include "cli/explain_stream.h"
 #include "cli/explanation_folder.h"
 #include "cli/network_input.h"
 #include "cli/output.h"
@@ -103,90 +104,24 @@ void require_same_images(const ExplanationFolder& folder, const std::vector<Item
   });
 }
 
-// Explains the items one after the other. LIME's samples of several images share batches, so an
-// image may wait for its LIME while others are begun; they are written in their order all the same.
-class Explaining {
- public:
-  Explaining(LoadedModel& network, const DataRequest& request, const MethodOptions& options,
-             const std::vector<Item>& items, ExplanationFolder& folder, Progress& progress)
-      : network_(network),
-        request_(request),
-        options_(options),
-        question_(request.target, request.against, network.card.classes),
-        items_(items),
-        folder_(folder),
-        progress_(progress),
-        rows_before_(folder.rows()),
-        next_(rows_before_) {}
-
-  void run() {
-    if (std::ranges::count(request_.methods, "lime") == 0) {
-      while (begin()) write_finished();
-    } else {
-      lime_stream(
-          *network_.model, [&] { return next_lime(); },
-          [&](int64_t job, LimeResult result) {
-            receive(rows_before_ + job, std::move(result));
-            write_finished();
-          },
-          lime_options(options_, network_.card));
-    }
-    folder_.flush();
-  }
-
- private:
-  struct Begun {
-    PictureFacts facts;
-    std::map<std::string, MethodResult> results;  // by method
-    Superpixels superpixels;                      // of a LIME that is awaited
+// Explains the items that the folder does not hold yet.
+void explain_items(LoadedModel& network, const DataRequest& request, const MethodOptions& options,
+                   const std::vector<Item>& items, ExplanationFolder& folder, Progress& progress) {
+  const std::vector<std::string>& classes = network.card.classes;
+  const Question question(request.target, request.against, classes);
+  const auto before = static_cast<size_t>(folder.rows());
+  size_t next = before;
+  const auto facts_of_next = [&]() -> std::optional<PictureFacts> {
+    if (next == items.size()) return {};
+    const Item& item = items[next++];
+    const Image picture = prepare_picture(item.sample.path, network.card);
+    return PictureFacts{.picture = picture,
+                        .input = network_input(picture, network.card).to(network.model->device()),
+                        .target = question.about(item.predicted, item.sample.label)};
   };
-
-  // Explains the next item by every method but LIME; false when there is none left.
-  bool begin() {
-    if (next_ == static_cast<int64_t>(items_.size())) return false;
-    const Item& item = items_[static_cast<size_t>(next_)];
-    const Image picture = prepare_picture(item.sample.path, network_.card);
-    Begun begun{
-        .facts = {.picture = picture,
-                  .input = network_input(picture, network_.card).to(network_.model->device()),
-                  .target = question_.about(item.predicted, item.sample.label)}};
-    for (const std::string& method : request_.methods) {
-      if (method == "lime") continue;
-      begun.results[method] = explain_by(method, network_, begun.facts, options_);
-    }
-    begun_.emplace(next_++, std::move(begun));
-    return true;
-  }
-
-  std::optional<LimeJob> next_lime() {
-    if (!begin()) return {};
-    Begun& begun = begun_.at(next_ - 1);
-    begun.superpixels = superpixels_of(begun.facts.picture, options_, network_.model->device());
-    return LimeJob{.picture = begun.facts.picture,
-                   .superpixels = begun.superpixels,
-                   .classes = {begun.facts.target.of}};
-  }
-
-  void receive(int64_t row, LimeResult lime) {
-    Begun& begun = begun_.at(row);
-    MethodResult result =
-        of_lime(std::move(lime), std::move(begun.superpixels), network_, begun.facts, options_);
-    measure_trust(result, network_, begun.facts, options_);
-    begun.results["lime"] = std::move(result);
-  }
-
-  void write_finished() {
-    for (auto first = begun_.begin();
-         first != begun_.end() && first->second.results.size() == request_.methods.size();
-         first = begun_.erase(first)) {
-      write(items_[static_cast<size_t>(first->first)], first->second);
-      progress_.update(folder_.rows() - rows_before_);
-    }
-  }
-
-  void write(const Item& item, const Begun& begun) {
-    const std::vector<std::string>& classes = network_.card.classes;
-    const Target& target = begun.facts.target;
+  const auto write = [&](int64_t number, const ExplainedPicture& explained) {
+    const Item& item = items[before + static_cast<size_t>(number)];
+    const Target& target = explained.facts.target;
     Json line = {{"image", item.sample.id},
                  {"true_class", classes[item.sample.label]},
                  {"predicted", classes[item.predicted]},
@@ -196,26 +131,18 @@ class Explaining {
                  {"against", target.against ? Json(classes[*target.against]) : Json()}};
     std::vector<Tensor> maps;
     Tensor labels;
-    for (const std::string& method : request_.methods) {
-      const MethodResult& result = begun.results.at(method);
+    for (const std::string& method : request.methods) {
+      const MethodResult& result = explained.results.at(method);
       line["methods"][method] = json_of(result);
       maps.push_back(result.map);
       if (result.superpixels) labels = result.superpixels->labels;
     }
-    folder_.append(line, maps, labels);
-  }
-
-  LoadedModel& network_;
-  const DataRequest& request_;
-  const MethodOptions& options_;
-  Question question_;
-  const std::vector<Item>& items_;
-  ExplanationFolder& folder_;
-  Progress& progress_;
-  int64_t rows_before_;             // that an earlier process wrote
-  int64_t next_;                    // item to begin
-  std::map<int64_t, Begun> begun_;  // not yet written, by item
-};
+    folder.append(line, maps, labels);
+    progress.update(number + 1);
+  };
+  explain_stream(network, request.methods, options, facts_of_next, write);
+  folder.flush();
+}
 
 // The wrong ones first, of each the most frequent.
 std::vector<ExplainedCell> cells_of(const std::vector<Item>& items) {
@@ -296,7 +223,7 @@ DataOutcome explain_data(LoadedModel& network, const DataRequest& request) {
   }
   if (items.empty()) return outcome;
   Progress progress("explaining", outcome.explained - outcome.before);
-  Explaining(network, request, options, items, out, progress).run();
+  explain_items(network, request, options, items, out, progress);
   progress.finish();
   write_cells(out, outcome.cells, items, request, card);
   if (request.grid) {

@@ -29,33 +29,6 @@ struct Look {
   ColourBar bar;
 };
 
-const char* title_of(const std::string& method) {
-  static const std::vector<std::pair<std::string, const char*>> titles = {
-      {"gradcam", "Grad-CAM"},
-      {"gradcam++", "Grad-CAM++"},
-      {"hirescam", "HiResCAM"},
-      {"layercam", "LayerCAM"},
-      {"xgradcam", "XGrad-CAM"},
-      {"scorecam", "Score-CAM"},
-      {"ablationcam", "Ablation-CAM"},
-      {"eigencam", "Eigen-CAM"},
-      {"saliency", "Saliency"},
-      {"inputxgradient", "Input × gradient"},
-      {"smoothgrad", "SmoothGrad"},
-      {"vargrad", "VarGrad"},
-      {"ig", "Integrated gradients"},
-      {"integrated-gradients", "Integrated gradients"},
-      {"guided-backprop", "Guided backpropagation"},
-      {"guided-gradcam", "Guided Grad-CAM"},
-      {"occlusion", "Occlusion"},
-      {kLime, "LIME"},
-  };
-  for (const auto& [name, title] : titles) {
-    if (name == method) return title;
-  }
-  return method.c_str();
-}
-
 Look look_of(const std::string& method, bool is_signed, const MethodOptions& options) {
   const std::string title = title_of(method);
   if (is_signed) {
@@ -186,6 +159,33 @@ ExplainOptions explain_options(const PictureFacts& facts, const MethodOptions& o
 }
 
 }  // namespace
+
+std::string title_of(const std::string& method) {
+  static const std::vector<std::pair<std::string, const char*>> titles = {
+      {"gradcam", "Grad-CAM"},
+      {"gradcam++", "Grad-CAM++"},
+      {"hirescam", "HiResCAM"},
+      {"layercam", "LayerCAM"},
+      {"xgradcam", "XGrad-CAM"},
+      {"scorecam", "Score-CAM"},
+      {"ablationcam", "Ablation-CAM"},
+      {"eigencam", "Eigen-CAM"},
+      {"saliency", "Saliency"},
+      {"inputxgradient", "Input × gradient"},
+      {"smoothgrad", "SmoothGrad"},
+      {"vargrad", "VarGrad"},
+      {"ig", "Integrated gradients"},
+      {"integrated-gradients", "Integrated gradients"},
+      {"guided-backprop", "Guided backpropagation"},
+      {"guided-gradcam", "Guided Grad-CAM"},
+      {"occlusion", "Occlusion"},
+      {kLime, "LIME"},
+  };
+  for (const auto& [name, title] : titles) {
+    if (name == method) return title;
+  }
+  return method;
+}
 
 std::vector<std::string> known_methods() {
   std::vector<std::string> methods = explanation_methods();
@@ -442,6 +442,26 @@ std::string line_of(const MethodResult& result) {
   }
   if (unproven.size() == 2) parts.emplace_back("SAYS NO MORE THAN RANDOM MAPS");
   return fmt::format("{}", fmt::join(parts, "  "));
+}
+
+std::string note_of(const MethodResult& result, const MethodOptions& options) {
+  if (result.lime) {
+    const LimeResult& lime = *result.lime;
+    const std::vector<double> weights = lime.weights.to_vector<double>();
+    const std::vector<double> errors = lime.standard_errors.to_vector<double>();
+    int64_t resolved = 0;
+    for (size_t i = 0; i < weights.size(); ++i) resolved += is_resolved(weights[i], errors[i]);
+    return fmt::format("R² {:.2f}, {} of {} superpixels resolved", lime.scores[0], resolved,
+                       weights.size());
+  }
+  std::vector<std::string> parts;
+  if (looks_at_layer(result.method)) {
+    parts.push_back(fmt::format("at {}", fmt::join(options.layers, ", ")));
+  }
+  for (const auto& [name, value] : result.figures) {
+    parts.push_back(fmt::format("{} {:.3g}", name, value));
+  }
+  return fmt::format("{}", fmt::join(parts, ", "));
 }
 
 std::string table_of(const MethodResult& result) {

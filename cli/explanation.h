@@ -23,6 +23,9 @@ std::vector<std::string> known_methods();
 // Throws UsageError, naming the known ones, for another.
 void require_known_method(const std::string& method);
 
+// As people call it: "Grad-CAM" of "gradcam".
+std::string title_of(const std::string& method);
+
 enum class Trust {
   kNone,
   kCurves,  // deletion and insertion, beside random maps
@@ -58,6 +61,7 @@ struct PictureFacts {
   Image picture;
   Tensor input;  // (1, S, S, 3), on the network's device
   Target target = 0;
+  double probability = 0;  // of the target's class, where somebody wants to know
   std::optional<RandomMaps> random;
 };
 
@@ -92,6 +96,8 @@ Panel panel_of(const Tensor& labels, const std::vector<RegionWeight>& regions, c
 nlohmann::ordered_json json_of(const MethodResult& result);
 // "deletion 0.212 (random 0.402)  insertion …"
 std::string line_of(const MethodResult& result);
+// A few words for below its picture: "at layer4"; "R² 0.83, 14 of 21 superpixels resolved".
+std::string note_of(const MethodResult& result, const MethodOptions& options);
 // A LIME's superpixels in the order of its ranking, as lines: the weight of each with its standard
 // error.
 std::string table_of(const MethodResult& lime);

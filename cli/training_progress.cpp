@@ -32,6 +32,11 @@ void TrainingProgress::begin(const TrainPlan& plan) {
              plan.parameters, plan.options.image_size, plan.image_size_reason, plan.device,
              plan.options.precision);
   if (!plan.rates.empty()) fmt::print("{}\n", plan.rates);
+  if (plan.kept_epochs > 0) {
+    fmt::print("the weights of {} epoch{} are kept, {} each, {} in all\n", plan.kept_epochs,
+               plan.kept_epochs == 1 ? "" : "s", mebibytes(static_cast<size_t>(plan.weight_bytes)),
+               mebibytes(static_cast<size_t>(plan.kept_epochs * plan.weight_bytes)));
+  }
   if (plan.epochs_done > 0 || plan.steps_done > 0) {
     fmt::print("going on after epoch {}{}\n", plan.epochs_done,
                plan.steps_done > 0 ? fmt::format(" and {} steps", plan.steps_done) : "");

@@ -18,21 +18,6 @@ namespace {
 
 using Json = nlohmann::ordered_json;
 
-// "25,557,032"
-std::string grouped(int64_t number) {
-  const std::string digits = std::to_string(number);
-  std::string result;
-  for (size_t i = 0; i < digits.size(); ++i) {
-    if (i > 0 && (digits.size() - i) % 3 == 0) result += ',';
-    result += digits[i];
-  }
-  return result;
-}
-
-std::string mebibytes(size_t bytes) {
-  return fmt::format("{:.1f} MiB", static_cast<double>(bytes) / (1 << 20));
-}
-
 struct Totals {
   int64_t numbers = 0;
   size_t bytes = 0;

@@ -3,11 +3,13 @@
 #include <algorithm>
 #include <cmath>
 #include <string_view>
+#include <utility>
 
 #include <fmt/format.h>
 
 #include "kernels/error.h"
 #include "report/base64.h"
+#include "report/page_json.h"
 #include "report/svg_canvas.h"
 #include "report/utf8.h"
 
@@ -16,6 +18,8 @@ extern "C" {
 extern const char glassnet_web_page_begin[], glassnet_web_page_end[];
 extern const char glassnet_web_style_begin[], glassnet_web_style_end[];
 extern const char glassnet_web_script_begin[], glassnet_web_script_end[];
+extern const char glassnet_web_waiting_page_begin[], glassnet_web_waiting_page_end[];
+extern const char glassnet_web_waiting_script_begin[], glassnet_web_waiting_script_end[];
 }
 
 namespace glassnet {
@@ -24,45 +28,6 @@ namespace {
 // A quantised probability that is not known; those that are end at kProbabilitySteps.
 constexpr uint8_t kUnknown = 255;
 constexpr float kProbabilitySteps = 254;
-
-// A JSON string that may stand in a <script> element: the HTML parser, which looks for </script and
-// <!-- and knows nothing of strings, finds no angle bracket.
-std::string json_string(std::string_view text) {
-  std::string json = "\"";
-  while (!text.empty()) {
-    const std::string_view before = text;
-    const char32_t c = take_code_point(text);
-    const std::string_view bytes = before.substr(0, before.size() - text.size());
-    const bool plain = c >= 0x20 && c != '"' && c != '\\' && c != '<' && c != '>' && c != '&' &&
-                       c != 0x7F && c != 0x2028 && c != 0x2029;
-    if (!plain) {
-      json += fmt::format("\\u{:04x}", static_cast<uint32_t>(c));
-    } else if (c == kReplacement) {
-      json += "\uFFFD";
-    } else {
-      json += bytes;
-    }
-  }
-  json += '"';
-  return json;
-}
-
-template <class Items, class Text>
-std::string list(const Items& items, Text&& text) {
-  std::string json = "[";
-  for (const auto& item : items) {
-    if (json.size() > 1) json += ',';
-    json += text(item);
-  }
-  json += ']';
-  return json;
-}
-
-std::string numbers(const std::vector<double>& values) {
-  return list(values, [](double value) {
-    return std::isfinite(value) ? fmt::format("{:.6g}", value) : std::string("null");
-  });
-}
 
 // Whole numbers of `bytes` bytes each, little endian.
 class Bytes {
@@ -96,14 +61,6 @@ uint8_t quantised(float probability) {
   return static_cast<uint8_t>(std::lround(std::clamp(probability, 0.0F, 1.0F) * kProbabilitySteps));
 }
 
-std::string picture(const std::string& bytes) {
-  if (bytes.empty()) return "\"\"";
-  const bool jpeg = bytes.starts_with("\xff\xd8\xff");
-  require(jpeg || bytes.starts_with("\x89PNG\r\n\x1a\n"),
-          [] { return "[evolution_page] a thumbnail is neither JPEG nor PNG"; });
-  return fmt::format("\"data:image/{};base64,{}\"", jpeg ? "jpeg" : "png", base64(bytes));
-}
-
 void check(const EvolutionRun& run) {
   const auto classes = static_cast<int64_t>(run.classes.size());
   const size_t cells = run.images.size() * static_cast<size_t>(std::max<int64_t>(run.epochs, 0));
@@ -133,64 +90,164 @@ void check(const EvolutionRun& run) {
   expect(fits(run.test_loss, epochs) && fits(run.train_loss, epochs) &&
              fits(run.train_accuracy, epochs),
          "a loss and an accuracy for each epoch");
-  expect(fits(run.thumbnails, run.images.size()), "a thumbnail for each image");
+  expect(fits(run.thumbnails, run.images.size()) && fits(run.thumbnail_files, run.images.size()),
+         "a thumbnail for each image");
+  expect(std::ranges::all_of(run.explanations,
+                             [&](const ShownExplanation& of) {
+                               return of.image >= 0 && of.image < std::ssize(run.images) &&
+                                      is_class(of.true_class) && is_class(of.predicted) &&
+                                      std::ranges::all_of(of.kept, [&](const ShownEpoch& epoch) {
+                                        return is_class(epoch.predicted) &&
+                                               epoch.maps.size() == of.maps.size();
+                                      });
+                             }),
+         "explanations of images and classes that there are");
+}
+
+// `,"predicted":…` and the probabilities that are known.
+void add_predictions(std::string& json, const EvolutionRun& run) {
+  const size_t images = run.images.size();
+  const int width = run.classes.size() > 256 ? 2 : 1;
+  const auto same = [](int64_t index) { return index; };
+  json += fmt::format(R"(,"predicted":{})", by_image(run.predicted, images, width, same));
+  const auto add = [&](const char* key, const std::vector<float>& values) {
+    if (values.empty()) return;
+    json += fmt::format(R"(,"{}":{})", key, by_image(values, images, 1, quantised));
+  };
+  add("probability", run.probability);
+  add("trueProbability", run.true_probability);
 }
 
 std::string run_json(const EvolutionRun& run) {
   check(run);
-  const size_t images = run.images.size();
-  const int width = run.classes.size() > 256 ? 2 : 1;
-  Bytes truth(width);
+  Bytes truth(run.classes.size() > 256 ? 2 : 1);
   for (const LoggedImage& image : run.images) truth.add(image.true_class);
-  const auto same = [](int64_t index) { return index; };
 
   std::string json = fmt::format(
-      R"({{"name":{},"split":{},"classes":{},"ids":{},"firstEpoch":{},"epochs":{},)"
-      R"("truth":{},"predicted":{})",
-      json_string(run.name), json_string(run.split), list(run.classes, json_string),
-      list(run.images, [](const LoggedImage& image) { return json_string(image.id); }),
-      run.first_epoch, run.epochs, truth.json(), by_image(run.predicted, images, width, same));
+      R"({{"name":{},"split":{},"classes":{},"ids":{},"firstEpoch":{},"epochs":{},"truth":{})",
+      json_string(run.name), json_string(run.split), json_list(run.classes, json_string),
+      json_list(run.images, [](const LoggedImage& image) { return json_string(image.id); }),
+      run.first_epoch, run.epochs, truth.json());
+  add_predictions(json, run);
   const auto add = [&](const char* key, bool known, auto&& value) {
     if (known) json += fmt::format(",\"{}\":{}", key, value());
   };
-  const auto probabilities = [&](const std::vector<float>& values) {
-    return [&] { return by_image(values, images, 1, quantised); };
-  };
-  add("probability", !run.probability.empty(), probabilities(run.probability));
-  add("trueProbability", !run.true_probability.empty(), probabilities(run.true_probability));
-  add("testLoss", !run.test_loss.empty(), [&] { return numbers(run.test_loss); });
-  add("trainLoss", !run.train_loss.empty(), [&] { return numbers(run.train_loss); });
-  add("trainAccuracy", !run.train_accuracy.empty(), [&] { return numbers(run.train_accuracy); });
-  add("thumbnails", !run.thumbnails.empty(), [&] { return list(run.thumbnails, picture); });
+  add("testLoss", !run.test_loss.empty(), [&] { return json_numbers(run.test_loss); });
+  add("trainLoss", !run.train_loss.empty(), [&] { return json_numbers(run.train_loss); });
+  add("trainAccuracy", !run.train_accuracy.empty(),
+      [&] { return json_numbers(run.train_accuracy); });
+  add("thumbnails", !run.thumbnails.empty(),
+      [&] { return json_list(run.thumbnails, json_picture); });
+  add("thumbnails", !run.thumbnail_files.empty(),
+      [&] { return json_list(run.thumbnail_files, json_string); });
+  add("explanations", !run.explanations.empty(),
+      [&] { return json_list(run.explanations, explanation_json); });
   json += '}';
   return json;
 }
 
+std::string_view script() {
+  return {glassnet_web_script_begin, glassnet_web_script_end};
+}
+std::string_view style() {
+  return {glassnet_web_style_begin, glassnet_web_style_end};
+}
+
+// The template with each mark replaced, in the order in which they stand there.
+std::string filled(std::string_view page,
+                   const std::vector<std::pair<std::string_view, std::string>>& marks) {
+  std::string result;
+  for (const auto& [mark, content] : marks) {
+    const size_t at = page.find(mark);
+    result += page.substr(0, at);
+    result += content;
+    page.remove_prefix(at + mark.size());
+  }
+  return result.append(page);
+}
+
+// Of a page that is opened from a disk or any server, with files beside it or without.
+std::string policy_of(const EvolutionPageData& data) {
+  const bool files = std::ranges::any_of(
+      data.runs, [](const EvolutionRun& run) { return !run.thumbnail_files.empty(); });
+  return fmt::format(
+      "<meta http-equiv=\"Content-Security-Policy\" content=\"default-src 'none'; "
+      "script-src 'unsafe-inline'; style-src 'unsafe-inline'; img-src {}; base-uri 'none'; "
+      "form-action 'none'\">",
+      files ? "data: file: 'self'" : "data:");
+}
+
 }  // namespace
 
-std::string evolution_page(const EvolutionPageData& data) {
-  const std::string_view script(glassnet_web_script_begin, glassnet_web_script_end);
-  require(!script.empty(), [] {
+void require_evolution_page() {
+  require(!script().empty(), [] {
     return "[evolution_page] this Glassnet was built without esbuild and D3; install Debian's "
            "packages esbuild and node-d3, then configure and build again";
   });
-  require(!data.runs.empty(), [] { return "[evolution_page] expected at least one run"; });
+}
 
-  std::string page;
-  std::string_view rest(glassnet_web_page_begin, glassnet_web_page_end);
-  const auto fill = [&](std::string_view mark, std::string_view content) {
-    const size_t at = rest.find(mark);
-    page += rest.substr(0, at);
-    page += content;
-    rest.remove_prefix(at + mark.size());
+std::string evolution_page(const EvolutionPageData& data) {
+  require_evolution_page();
+  require(!data.runs.empty(), [] { return "[evolution_page] expected at least one run"; });
+  return filled(
+      {glassnet_web_page_begin, glassnet_web_page_end},
+      {{"@policy@", policy_of(data)},
+       {"@title@", xml_escaped(data.title)},
+       {"@style@", fmt::format("<style>\n{}\n</style>", style())},
+       {"@data@", fmt::format(R"({{"title":{},"runs":{},"report":{}}})", json_string(data.title),
+                              json_list(data.runs, run_json),
+                              data.report.empty() ? "null" : json_for_script(data.report))},
+       {"@script@", fmt::format("<script>\n{}\n</script>", script())}});
+}
+
+std::string live_page(const LivePageData& data) {
+  require_evolution_page();
+  // Without an icon of its own, browsers would ask for one.
+  const std::string style =
+      R"(<link rel="icon" href="data:,"><link rel="stylesheet" href="/page.css">)";
+  const std::string title = json_string(data.title), live = json_for_script(data.live);
+  if (data.run == nullptr) {
+    return filled({glassnet_web_waiting_page_begin, glassnet_web_waiting_page_end},
+                  {{"@title@", xml_escaped(data.title)},
+                   {"@style@", style},
+                   {"@data@", fmt::format(R"({{"title":{},"live":{}}})", title, live)},
+                   {"@script@", R"(<script src="/waiting.js"></script>)"}});
+  }
+  return filled({glassnet_web_page_begin, glassnet_web_page_end},
+                {{"@policy@", ""},
+                 {"@title@", xml_escaped(data.title)},
+                 {"@style@", style},
+                 {"@data@", fmt::format(R"({{"title":{},"runs":[{}],"live":{}}})", title,
+                                        run_json(*data.run), live)},
+                 {"@script@", R"(<script src="/page.js"></script>)"}});
+}
+
+LiveAsset live_asset(std::string_view path) {
+  constexpr std::string_view kScript = "text/javascript; charset=utf-8";
+  if (path == "/page.js") return {kScript, script()};
+  if (path == "/waiting.js") {
+    return {kScript, {glassnet_web_waiting_script_begin, glassnet_web_waiting_script_end}};
+  }
+  if (path == "/page.css") return {"text/css; charset=utf-8", style()};
+  return {};
+}
+
+std::string epoch_json(const EvolutionRun& run) {
+  require(run.epochs == 1, [&] {
+    return fmt::format("[epoch_json] expected a run of one epoch, got {}", run.epochs);
+  });
+  check(run);
+  std::string json = fmt::format(R"({{"epoch":{})", run.first_epoch);
+  add_predictions(json, run);
+  const auto add = [&](const char* key, const std::vector<double>& values) {
+    if (!values.empty() && std::isfinite(values[0])) {
+      json += fmt::format(R"(,"{}":{:.6g})", key, values[0]);
+    }
   };
-  fill("@title@", xml_escaped(data.title));
-  fill("@style@", {glassnet_web_style_begin, glassnet_web_style_end});
-  fill("@data@", fmt::format(R"({{"title":{},"runs":{}}})", json_string(data.title),
-                             list(data.runs, run_json)));
-  fill("@script@", script);
-  page += rest;
-  return page;
+  add("testLoss", run.test_loss);
+  add("trainLoss", run.train_loss);
+  add("trainAccuracy", run.train_accuracy);
+  return json + '}';
 }
 
 }  // namespace glassnet

@@ -6,10 +6,12 @@
 #include <fstream>
 #include <iterator>
 #include <map>
+#include <set>
 
 #include <fmt/format.h>
 #include <nlohmann/json.hpp>
 
+#include "cli/run_explanations.h"
 #include "report/draw.h"
 #include "tensor/npy.h"
 #include "tests/data_support.h"
@@ -38,8 +40,8 @@ class CommandLine : public testing::Test {
     folder_ = new TempFolder;
     ASSERT_EQ(run("scenes {}/scenes --train 6 --test 2 --size 48").code, 0);
     const Outcome trained =
-        run("train {0}/scenes --model resnet18 --image-size 32 --epochs 2 --batch-size 12 --out "
-            "{0}/run");
+        run("train {0}/scenes --model resnet18 --image-size 32 --epochs 2 --batch-size 12 "
+            "--keep-epochs all --out {0}/run");
     ASSERT_EQ(trained.code, 0) << trained.err;
   }
   static void TearDownTestSuite() {
@@ -78,9 +80,9 @@ class CommandLine : public testing::Test {
 };
 
 TEST_F(CommandLine, EveryCommandHasHelpWithAnExample) {
-  for (const char* command :
-       {"train", "predict", "evaluate", "evolve", "explain", "trust", "scenes", "summary",
-        "devices", "demo", "weights", "weights inspect", "weights convert", "weights diff"}) {
+  for (const char* command : {"train", "predict", "evaluate", "evolve", "watch", "explain",
+                              "report", "trust", "scenes", "summary", "devices", "demo", "weights",
+                              "weights inspect", "weights convert", "weights diff"}) {
     const Outcome outcome = run(std::string(command) + " --help");
     EXPECT_EQ(outcome.code, 0) << command;
     EXPECT_THAT(outcome.out, HasSubstr("Example")) << command;
@@ -476,6 +478,17 @@ TEST_F(CommandLine, DrawsThePageOfOneRunAndOfTwo) {
   ASSERT_EQ(run("evolve {0}/run --to 1 --thumbnails 0 --out {0}/epoch.html").code, 0);
   EXPECT_THAT(contents(path("epoch.html")), testing::Not(HasSubstr("data:image/jpeg")));
 
+  // Thumbnails that are too large for the page lie beside it, whatever it is called.
+  const Outcome large = run("evolve {0}/run --thumbnails 1 --out '{0}/50% #1.html'");
+  ASSERT_EQ(large.code, 0) << large.err;
+  EXPECT_THAT(large.out, HasSubstr("50% #1_files, thumbnails of 12 images"));
+  const std::string beside = contents(path("50% #1.html"));
+  EXPECT_THAT(beside, HasSubstr("\"50%25%20%231_files/thumbnails/0/11.jpg\""));
+  EXPECT_THAT(beside, HasSubstr("img-src data: file: 'self';"));
+  EXPECT_THAT(page, HasSubstr("img-src data:;"));
+  EXPECT_EQ(read_image_size(path("50% #1_files/thumbnails/0/11.jpg")), std::pair(64, 64));
+  EXPECT_EQ(files_below(path("50% #1_files")), 14u);
+
   // Another log of the same images, whose photographs nobody knows.
   ASSERT_EQ(run("evolve {0}/run --out {0}/other.instanceflow.json").code, 0);
   const Outcome both =
@@ -485,6 +498,172 @@ TEST_F(CommandLine, DrawsThePageOfOneRunAndOfTwo) {
   refuses("evolve {0}/run --beside {0}/run", 2, "--out FILE.html");
   refuses("evolve {0}/run --beside {0}/nowhere --out {0}/no.html", 1, "nowhere");
   EXPECT_FALSE(fs::exists(path("no.html")));
+}
+
+TEST_F(CommandLine, WatchesUntilItIsTold) {
+  const Outcome outcome =
+      run("watch {0}/run --port 0", "timeout --preserve-status --signal TERM 1");
+  EXPECT_EQ(outcome.code, 0) << outcome.err;
+  EXPECT_THAT(outcome.out, testing::MatchesRegex("http://127\\.0\\.0\\.1:[0-9]+/\n"));
+  EXPECT_THAT(outcome.err, HasSubstr("watching "));
+  refuses("watch {0}/run/config.json", 2, "is no run's folder");
+  refuses("watch {0}/run --port 65536", 2, "--port");
+  refuses("train {0}/scenes --out {0}/no --port 1", 2, "--watch");
+}
+
+TEST_F(CommandLine, TrainsWatched) {
+  const Outcome outcome =
+      run("train {0}/scenes --image-size 32 --epochs 1 --batch-size 12 --out {0}/watched --watch "
+          "--port 0");
+  EXPECT_EQ(outcome.code, 0) << outcome.err;
+  EXPECT_THAT(outcome.err, testing::MatchesRegex("watch it at http://127\\.0\\.0\\.1:[0-9]+/\n"));
+  EXPECT_TRUE(fs::exists(path("watched/best.safetensors")));
+}
+
+// The data that a page carries.
+nlohmann::json data_in(const std::string& page) {
+  const std::string begins = R"(<script type="application/json" id="data">)";
+  const size_t begin = page.find(begins) + begins.size();
+  return nlohmann::json::parse(page.substr(begin, page.find("</script>", begin) - begin));
+}
+
+TEST_F(CommandLine, ReportsARunInOnePage) {
+  const Outcome outcome = run("report {0}/run --explain 3 --samples 64 --out {0}/report.html");
+  ASSERT_EQ(outcome.code, 0) << outcome.err;
+  EXPECT_THAT(outcome.out, HasSubstr("explanations of 3 images"));
+  const std::string page = contents(path("report.html"));
+  EXPECT_THAT(page, testing::Not(HasSubstr("src=\"http")));
+  const auto data = data_in(page);
+  const auto& report = data["report"];
+  EXPECT_EQ(report["model"]["parameters"], 11179590);
+  EXPECT_EQ(report["model"]["layers"].size(), 60u + 8u);
+  EXPECT_EQ(report["metrics"].size(), 2u);
+  EXPECT_EQ(report["configuration"][0]["title"], "Data");
+  EXPECT_EQ(report["confusion"]["classes"].size(), 6u);
+  int64_t images = 0;
+  for (const auto& cell : report["confusion"]["cells"]) images += cell[2].get<int64_t>();
+  EXPECT_EQ(images, 12);
+  const auto& trust = report["trust"];
+  EXPECT_EQ(trust["methods"].size(), 2u);
+  EXPECT_EQ(trust["methods"][0]["pointing"].back()["class"], "all");
+  EXPECT_EQ(trust["ofExamples"].size(), 3u);
+
+  const auto& explained = data["runs"][0]["explanations"];
+  ASSERT_EQ(explained.size(), 3u);
+  for (const auto& one : explained) {
+    EXPECT_NE(one["why"], "");
+    EXPECT_EQ(one["warning"], "");
+    EXPECT_THAT(one["photograph"].get<std::string>(), testing::StartsWith("data:image/jpeg"));
+    ASSERT_EQ(one["methods"].size(), 3u);
+    EXPECT_EQ(one["methods"][2]["name"], "LIME");
+    EXPECT_THAT(one["methods"][2]["note"].get<std::string>(), HasSubstr("superpixels resolved"));
+    EXPECT_EQ(one["methods"][0]["trust"][0]["name"], "deletion");
+    ASSERT_EQ(one["kept"].size(), 2u);
+    EXPECT_EQ(one["kept"][1]["epoch"], 2);
+    for (const auto& map : one["kept"][0]["maps"]) EXPECT_TRUE(map["drift"].is_null());
+    const double drift = one["kept"][1]["maps"][1]["drift"];
+    EXPECT_GE(drift, -1);
+    EXPECT_LE(drift, 1);
+    // What the network says now is what the log says that it said.
+    const auto& last = one["kept"][1];
+    if (one["epoch"] == 2) EXPECT_EQ(one["predicted"], last["predicted"]);
+  }
+
+  ASSERT_EQ(run("report {0}/run --explain 0 --no-trust").code, 0);
+  EXPECT_TRUE(data_in(contents(path("run/report.html")))["report"]["trust"].is_null());
+  fs::remove(path("run/report.html"));
+  refuses("report {0}/run --explain some --out {0}/no.html", 2, "--explain some");
+  refuses("report {0}/run --method gradcan --out {0}/no.html", 2, "gradcan");
+  refuses("report {0}/run --samples few --out {0}/no.html", 2, "few");
+  refuses("report {0}/run --out {0}/no.pdf", 2, ".html");
+  refuses("report {0}/run --data {0}/nowhere --out {0}/no.html", 1, "nowhere is no folder");
+  refuses("report {0}/scenes --out {0}/no.html", 1, "test_images.json");
+  refuses("evolve {0}/run --explain 2", 2, "--explain is for a page");
+  EXPECT_FALSE(fs::exists(path("no.html")));
+}
+
+TEST_F(CommandLine, ExplainsARunWhosePhotographsMovedOrChanged) {
+  fs::create_directories(path("moved"));
+  for (const auto& entry : fs::directory_iterator(path("run"))) {
+    fs::copy(entry.path(), path("moved") / entry.path().filename());
+  }
+  auto config = nlohmann::json::parse(contents(path("run/config.json")));
+  config["data"] = path("gone").string();
+  std::ofstream(path("moved/config.json")) << config;
+  refuses("report {0}/moved --no-trust --out {0}/no.html", 1, "say where with --data");
+  EXPECT_EQ(run("report {0}/moved --no-trust --explain 0 --data {0}/scenes").code, 0);
+
+  fs::copy(path("scenes/test"), path("changed"), fs::copy_options::recursive);
+  fs::remove(path("changed/sea/00001.jpg"));
+  // Another size of photograph and another scene in the place of each forest.
+  for (const char* name : {"00001.jpg", "00002.jpg"}) {
+    fs::copy_file(path("scenes/test/street") / name, path("changed/forest") / name,
+                  fs::copy_options::overwrite_existing);
+  }
+  cli::RunExplanations changed(path("run"), {.data = path("changed"), .methods = {"gradcam"}});
+  const auto place = [&](const std::string& id) {
+    for (size_t i = 0; i < changed.images().size(); ++i) {
+      if (changed.images()[i].id == id) return static_cast<int64_t>(i);
+    }
+    return int64_t{-1};
+  };
+  EXPECT_THAT(test::error_of([&] { changed.explain(place("sea/00001.jpg")); }),
+              HasSubstr("there is no sea/00001.jpg there, which the run was tested on"));
+  EXPECT_THAT(test::error_of([&] { changed.explain(12); }), HasSubstr("from 0 to 11"));
+  EXPECT_THAT(test::error_of([&] { changed.explain(0, 7); }),
+              HasSubstr("of epoch 7 were not kept"));
+  EXPECT_EQ(changed.explain(place("street/00001.jpg"), 1).shown.warning, "");
+  // In the log their answers differ in probability by more than a rounding.
+  cli::RunExplanations before(path("run"), {.methods = {"gradcam"}});
+  for (const char* name : {"forest/00001.jpg", "forest/00002.jpg"}) {
+    const cli::RunExplanation now = changed.explain(place(name)),
+                              then = before.explain(place(name));
+    EXPECT_EQ(then.shown.warning, "");
+    const bool other = now.shown.predicted != then.shown.predicted ||
+                       std::abs(now.shown.probability - then.shown.probability) > 0.1;
+    EXPECT_EQ(now.shown.warning != "", other) << name;
+  }
+  // A map is like itself, and none is like a blank one.
+  const cli::MethodResult map = before.explain(0).results[0];
+  cli::MethodResult blank = map;
+  blank.map = Tensor::zeros(map.map.shape(), DType::kFloat32);
+  EXPECT_NEAR(cli::drift_between(map, map), 1, 1e-12);
+  EXPECT_TRUE(std::isnan(cli::drift_between(map, blank)));
+}
+
+TEST_F(CommandLine, NamesInAReportOnlyShowThemselves) {
+  const std::vector<std::string> names = {"<script>globalThis.trapped=1<", "a\"b'c&d;-->",
+                                          "\u202Eesrever", std::string(200, 'W')};
+  for (const char* split : {"train", "test"}) {
+    for (size_t c = 0; c < names.size(); ++c) {
+      const fs::path folder = path("hostile") / split / names[c];
+      fs::create_directories(folder);
+      for (int i = 1; i <= 2; ++i) {
+        fs::copy_file(path(fmt::format("scenes/train/{}/0000{}.jpg", c % 2 ? "sea" : "forest", i)),
+                      folder / fmt::format("<img src=x>{}\xff.jpg", i));
+      }
+    }
+  }
+  const Outcome trained =
+      run("train {0}/hostile --image-size 32 --epochs 1 --batch-size 4 --out {0}/hostile-run");
+  ASSERT_EQ(trained.code, 0) << trained.err;
+  const Outcome outcome = run(
+      "report {0}/hostile-run --explain all --method gradcam --out {0}/hostile.html --samples 16");
+  ASSERT_EQ(outcome.code, 0) << outcome.err;
+  const std::string page = contents(path("hostile.html"));
+  const auto count = [&](const std::string& part) {
+    size_t found = 0;
+    for (size_t at = page.find(part); at != std::string::npos; at = page.find(part, at + 1))
+      ++found;
+    return found;
+  };
+  EXPECT_EQ(count("<script"), 2u);
+  EXPECT_EQ(count("<img src=x"), 0u);
+  const auto data = data_in(page);
+  EXPECT_EQ(data["runs"][0]["explanations"].size(), 8u);
+  EXPECT_EQ(
+      std::set<std::string>(data["runs"][0]["classes"].begin(), data["runs"][0]["classes"].end()),
+      std::set<std::string>(names.begin(), names.end()));
 }
 
 TEST_F(CommandLine, RefusesExplanationsThatMakeNoSense) {

@@ -18,6 +18,7 @@
 #include "tests/device_support.h"
 #include "tests/op_harness.h"
 #include "training/checkpoint.h"
+#include "training/keep_epochs.h"
 #include "training/prediction_log.h"
 
 namespace glassnet {
@@ -407,6 +408,7 @@ TEST_F(Trainer, AResumedRunEndsWithTheSameBits) {
     whole.optimizer = optimizer;
     whole.validation_split = 0.2;
     whole.clip_norm = 2;
+    whole.keep_epochs = "1,3";
     ASSERT_TRUE(train(whole).finished);
 
     // Stopped after these steps of the whole run: in the middle of an epoch, at the last step of
@@ -626,6 +628,7 @@ TEST_F(Trainer, AKilledRunGoesOnFromItsCheckpoint) {
 // What a kill leaves between any two of the files that the end of an epoch writes.
 TEST_F(Trainer, AKillBetweenTwoFilesTearsNoCheckpoint) {
   TrainOptions whole = options("whole");
+  whole.keep_epochs = "1,2";
   std::map<int64_t, fs::path> after;  // the folder after each epoch
   TrainObserver observer;
   observer.epoch = [&](const EpochMetrics& m) {
@@ -636,9 +639,9 @@ TEST_F(Trainer, AKillBetweenTwoFilesTearsNoCheckpoint) {
   ASSERT_TRUE(result.epochs[1].best) << "the second epoch must write its best weights too";
 
   const std::vector<std::string> order = {
-      "predictions.npy", "probabilities.npy",          "true_probabilities.npy",
-      "metrics.jsonl",   "last.state-2-0.safetensors", "last.safetensors",
-      "best.safetensors"};
+      "predictions.npy",  "probabilities.npy",          "true_probabilities.npy",
+      "metrics.jsonl",    "last.state-2-0.safetensors", "last.safetensors",
+      "best.safetensors", "epoch-2.safetensors"};
   for (size_t written = 0; written <= order.size(); ++written) {
     TrainOptions o = options("torn " + std::to_string(written));
     fs::copy(after[1], o.out, fs::copy_options::recursive);
@@ -652,6 +655,50 @@ TEST_F(Trainer, AKillBetweenTwoFilesTearsNoCheckpoint) {
     EXPECT_TRUE(train(resumed(o), looking).finished);
     EXPECT_EQ(epochs_done, written < 6 ? 1 : 2) << written << " files written";
     expect_same_run(whole.out, o.out);
+  }
+}
+
+TEST_F(Trainer, KeepsTheWeightsOfTheEpochsAskedFor) {
+  TrainOptions o = options("run");
+  o.epochs = 4;
+  o.keep_epochs = "1,every:3";
+  TrainPlan plan;
+  TrainObserver observer;
+  observer.begin = [&](const TrainPlan& p) { plan = p; };
+  train(o, observer);
+  EXPECT_EQ(plan.kept_epochs, 2);
+  const RunFolder run(o.out);
+  EXPECT_EQ(run.kept_epochs(), (std::vector<int64_t>{1, 3}));
+  const auto kept = static_cast<int64_t>(fs::file_size(run.kept(3)));
+  EXPECT_GE(kept, plan.weight_bytes);
+  EXPECT_LT(kept, plan.weight_bytes + 8192);
+  SmallNet third(3), last(3);
+  load_weights(run.kept(3), third);
+  load_weights(run.last(), last);
+  EXPECT_NE(third.state_dict()[0].tensor.to_vector<float>(),
+            last.state_dict()[0].tensor.to_vector<float>());
+  EXPECT_EQ(load_config(run.config()).options.keep_epochs, "1,every:3");
+
+  // A run that goes on may keep others from then on.
+  for (const char* name : {"epoch-07.safetensors", "epoch-.safetensors", "epoch-5.safetensors.x"}) {
+    std::ofstream(o.out / name) << "none of the run's";
+  }
+  TrainOptions more = resumed(o);
+  more.keep_epochs = "all";
+  train(more);
+  EXPECT_EQ(run.kept_epochs(), (std::vector<int64_t>{1, 3, 4}));
+}
+
+TEST(KeepEpochs, AreListsStepsAndAll) {
+  EXPECT_EQ(parse_keep_epochs("").count(50), 0);
+  EXPECT_EQ(parse_keep_epochs("all").count(50), 50);
+  EXPECT_EQ(parse_keep_epochs("every:10").count(50), 5);
+  const KeepEpochs keep = parse_keep_epochs("25,1,every:10");
+  EXPECT_EQ(keep.count(50), 7);
+  EXPECT_TRUE(keep.wants(1) && keep.wants(25) && keep.wants(30) && !keep.wants(24));
+  for (const char* text : {"0", "-1", "1,", ",1", "every", "every:", "every:0", "1;2", "none",
+                           "1.5", "99999999999999999999"}) {
+    EXPECT_THAT(error_of([&] { parse_keep_epochs(text); }), testing::HasSubstr("every:10")) << text;
   }
 }
 
@@ -812,6 +859,8 @@ TEST_F(Trainer, RefusesOptionsThatMakeNoSense) {
          t.freeze = {"conv1", "layer1"};
        }},
       {"--freeze", [](TrainOptions& t) { t.freeze = {"*"}; }},
+      {"--keep-epochs 1,4", [](TrainOptions& t) { t.keep_epochs = "1,4"; }},
+      {"--keep-epochs sometimes", [](TrainOptions& t) { t.keep_epochs = "sometimes"; }},
       {"--lr-scale", [](TrainOptions& t) { t.lr_scale = {"layer1=2"}; }},
       {"--lr-scale", [](TrainOptions& t) { t.lr_scale = {"fc"}; }},
       {"--lr-scale", [](TrainOptions& t) { t.lr_scale = {"fc=0"}; }},

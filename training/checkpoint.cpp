@@ -1,5 +1,6 @@
 #include "training/checkpoint.h"
 
+#include <charconv>
 #include <cmath>
 #include <system_error>
 
@@ -17,7 +18,7 @@ using Json = nlohmann::json;
 
 constexpr const char* kState = "glassnet.state";        // in the weight file: the state's name
 constexpr const char* kProgress = "glassnet.progress";  // in the state
-constexpr const char* kEpoch = "glassnet.epoch";        // in weight files, for people
+constexpr const char* kEpoch = "glassnet.epoch";        // in weight files
 constexpr const char* kStatePrefix = "last.state-";
 
 // JSON numbers are written with as many digits as tell a double apart, so that the sums of an
@@ -111,12 +112,26 @@ RunProgress load_checkpoint(const RunFolder& folder, Module& model, Optimizer& o
   return progress;
 }
 
+int64_t epoch_of(const LoadedModel& model) {
+  const auto found = model.extra.find(kEpoch);
+  int64_t epoch = 0;
+  if (found != model.extra.end()) {
+    const std::string& text = found->second;
+    std::from_chars(text.data(), text.data() + text.size(), epoch);
+  }
+  return epoch;
+}
+
 void save_best(const RunFolder& folder, const Module& model, const ModelCard& card,
                const RunProgress& progress) {
   save_weights(folder.best(), model, card,
                {{kEpoch, std::to_string(progress.best_epoch)},
                 {"glassnet.accuracy", fmt::format("{}", progress.best_accuracy)},
                 {"glassnet.loss", fmt::format("{}", progress.best_loss)}});
+}
+
+void save_kept(const RunFolder& folder, const Module& model, const ModelCard& card, int64_t epoch) {
+  save_weights(folder.kept(epoch), model, card, {{kEpoch, std::to_string(epoch)}});
 }
 
 }  // namespace glassnet

@@ -41,8 +41,14 @@ void save_checkpoint(const RunFolder& folder, const Module& model, const ModelCa
 // cannot be read or does not fit.
 RunProgress load_checkpoint(const RunFolder& folder, Module& model, Optimizer& optimizer);
 
+// The epoch that a weight file of a run was written after; 0 where it does not say.
+int64_t epoch_of(const LoadedModel& model);
+
 // The weights of the best epoch so far, as a weight file.
 void save_best(const RunFolder& folder, const Module& model, const ModelCard& card,
                const RunProgress& progress);
+
+// The weights after an epoch, likewise, under the epoch's own name.
+void save_kept(const RunFolder& folder, const Module& model, const ModelCard& card, int64_t epoch);
 
 }  // namespace glassnet

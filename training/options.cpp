@@ -10,6 +10,7 @@
 
 #include "kernels/error.h"
 #include "tensor/file.h"
+#include "training/keep_epochs.h"
 #include "training/parameter_rates.h"
 
 namespace glassnet {
@@ -150,6 +151,7 @@ void for_each_fixed(F&& f) {
 // And for every one that does not.
 template <class F>
 void for_each_free(F&& f) {
+  f("keep_epochs", &TrainOptions::keep_epochs);
   f("graph", &TrainOptions::graph);
   f("threads", &TrainOptions::threads);
   f("loader_threads", &TrainOptions::loader_threads);
@@ -158,7 +160,8 @@ void for_each_free(F&& f) {
 
 // Options that earlier versions had not: a run without them has their defaults.
 bool came_later(const std::string& key) {
-  return key == "freeze" || key == "lr_scale" || key == "patience" || key == "stop_by";
+  return key == "freeze" || key == "lr_scale" || key == "patience" || key == "stop_by" ||
+         key == "keep_epochs";
 }
 
 // --- messages ------------------------------------------------------------------------------------
@@ -243,6 +246,11 @@ void validate(const TrainOptions& o) {
   expect(within(o.warmup_epochs, 0, static_cast<double>(o.epochs)), "warmup_epochs",
          o.warmup_epochs, "from 0 to the number of epochs");
   expect(o.step_epochs >= 1, "step_epochs", o.step_epochs, "at least 1");
+  const KeepEpochs keep = parse_keep_epochs(o.keep_epochs);
+  if (!keep.epochs.empty() && keep.epochs.back() > o.epochs && !o.resume) {
+    throw UsageError(fmt::format("--keep-epochs {} asks for epoch {} of a run that has {}",
+                                 o.keep_epochs, keep.epochs.back(), o.epochs));
+  }
   expect_one_of("precision", o.precision, {"auto", "fp32", "bf16", "fp16"});
   expect(o.threads >= 0, "threads", o.threads, "at least 1, or 0 for all cores");
   expect(o.loader_threads >= 0 && o.loader_threads <= 256, "loader_threads", o.loader_threads,
@@ -304,6 +312,9 @@ TrainOptions resumed_options(const TrainOptions& asked, const TrainOptions& run)
   result.given = asked.given;
   result.factory = asked.factory;
   if (!asked.data.empty()) result.data = fs::absolute(asked.data).lexically_normal();
+  if (asked.given.contains("keep_epochs") || !asked.keep_epochs.empty()) {
+    result.keep_epochs = asked.keep_epochs;
+  }
   result.graph = asked.graph;
   if (asked.threads != 0) result.threads = asked.threads;
   if (asked.loader_threads != 0) result.loader_threads = asked.loader_threads;

@@ -60,6 +60,9 @@ struct TrainOptions {
   double warmup_epochs = 0;  // constant, step and cosine
   int64_t step_epochs = 20;  // epochs between drops by 10; step
 
+  // The epochs whose weights are kept, as training/keep_epochs.h has it; empty: none.
+  std::string keep_epochs;
+
   AugmentOptions augment;  // of training images: flips and shifted crops
 
   uint64_t seed = 0;
@@ -81,8 +84,8 @@ struct TrainOptions {
   // the options it was started with: one that is named here, or is not the default, and differs
   // from the run's is a UsageError. `epochs` may change where the schedule does not depend on their
   // number (constant, step). What the numbers do not hang on may always change: data (the same
-  // images elsewhere), graph, threads, loader_threads, cache_bytes; another number of computing
-  // threads may round sums differently in the last bit.
+  // images elsewhere), keep_epochs, graph, threads, loader_threads, cache_bytes; another number of
+  // computing threads may round sums differently in the last bit.
   std::set<std::string> given;
 
   // How the model is made; empty: make_model.

@@ -4,9 +4,14 @@
 #include <sys/file.h>
 #include <unistd.h>
 
+#include <algorithm>
 #include <cerrno>
+#include <charconv>
+#include <chrono>
 #include <limits>
+#include <string_view>
 #include <system_error>
+#include <thread>
 #include <utility>
 
 #include <fmt/format.h>
@@ -21,6 +26,8 @@ namespace {
 
 namespace fs = std::filesystem;
 using Json = nlohmann::ordered_json;
+
+constexpr std::string_view kKeptPrefix = "epoch-", kKeptSuffix = ".safetensors";
 
 // JSON knows no NaN: a number that is not one is null.
 double number(const Json& line, const char* key) {
@@ -86,9 +93,13 @@ EpochMetrics parse_epoch_metrics(const std::string& line) {
 
 FolderLock::FolderLock(const fs::path& folder) {
   descriptor_ = ::open(folder.c_str(), O_RDONLY | O_DIRECTORY | O_CLOEXEC);
-  // Some network file systems know no locks; there the user takes care.
-  if (descriptor_ < 0 || ::flock(descriptor_, LOCK_EX | LOCK_NB) == 0 || errno != EWOULDBLOCK) {
-    return;
+  // Again where another process only asks, for which it has to share the lock for an instant.
+  for (int attempt = 0; attempt < 5; ++attempt) {
+    // Some network file systems know no locks; there the user takes care.
+    if (descriptor_ < 0 || ::flock(descriptor_, LOCK_EX | LOCK_NB) == 0 || errno != EWOULDBLOCK) {
+      return;
+    }
+    std::this_thread::sleep_for(std::chrono::milliseconds(20));
   }
   ::close(descriptor_);
   throw Error(fmt::format("{}: another process is writing here; wait for its end or stop it",
@@ -97,6 +108,34 @@ FolderLock::FolderLock(const fs::path& folder) {
 
 FolderLock::~FolderLock() {
   if (descriptor_ >= 0) ::close(descriptor_);
+}
+
+bool FolderLock::held(const fs::path& folder) {
+  const int descriptor = ::open(folder.c_str(), O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+  if (descriptor < 0) return false;
+  const bool refused = ::flock(descriptor, LOCK_SH | LOCK_NB) != 0 && errno == EWOULDBLOCK;
+  ::close(descriptor);
+  return refused;
+}
+
+fs::path RunFolder::kept(int64_t epoch) const {
+  return path_ / fmt::format("{}{}{}", kKeptPrefix, epoch, kKeptSuffix);
+}
+
+std::vector<int64_t> RunFolder::kept_epochs() const {
+  std::vector<int64_t> epochs;
+  std::error_code ignored;
+  for (fs::directory_iterator it(path_, ignored), end; !ignored && it != end;
+       it.increment(ignored)) {
+    const std::string name = it->path().filename().string();
+    int64_t epoch = 0;
+    const char* digits = name.data() + std::min(kKeptPrefix.size(), name.size());
+    std::from_chars(digits, name.data() + name.size(), epoch);
+    // Of all spellings of a number only its own: no epoch-07.
+    if (epoch > 0 && name == kept(epoch).filename()) epochs.push_back(epoch);
+  }
+  std::ranges::sort(epochs);
+  return epochs;
 }
 
 bool RunFolder::holds_run() const {

@@ -5,6 +5,7 @@
 //   predictions.npy, probabilities.npy, true_probabilities.npy, test_images.json
 //                  (training/prediction_log.h)
 //   last.safetensors, last.state-<step>.safetensors, best.safetensors   (training/trainer.h)
+//   epoch-<n>.safetensors   the weights after epoch n, where they are kept
 //
 // Whoever watches a run may read any of them at any time.
 #pragma once
@@ -50,6 +51,9 @@ class [[nodiscard]] FolderLock {
   FolderLock(const FolderLock&) = delete;
   FolderLock& operator=(const FolderLock&) = delete;
 
+  // Whether another process holds one now. Asking takes nothing from anybody.
+  static bool held(const std::filesystem::path& folder);
+
  private:
   int descriptor_ = -1;
 };
@@ -64,6 +68,10 @@ class RunFolder {
   std::filesystem::path metrics() const { return path_ / "metrics.jsonl"; }
   std::filesystem::path last() const { return path_ / "last.safetensors"; }
   std::filesystem::path best() const { return path_ / "best.safetensors"; }
+  // The weights of an epoch that the run was asked to keep.
+  std::filesystem::path kept(int64_t epoch) const;
+  // The epochs of which there are such weights, in order.
+  std::vector<int64_t> kept_epochs() const;
 
   // Whether a run was started here.
   bool holds_run() const;

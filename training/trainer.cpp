@@ -19,6 +19,7 @@
 #include "training/checkpoint.h"
 #include "training/evaluator.h"
 #include "training/evolution.h"
+#include "training/keep_epochs.h"
 #include "training/metrics.h"
 #include "training/parameter_rates.h"
 #include "training/prediction_log.h"
@@ -244,6 +245,7 @@ class Run {
       : observer_(observer),
         folder_(asked.out),
         options_(options_of(asked, folder_)),
+        keep_(parse_keep_epochs(options_.keep_epochs)),
         compute_threads_(options_.threads) {
     data_ = read_data_set(options_.data);
     samples_ = split_samples(data_, options_);
@@ -428,7 +430,13 @@ class Run {
     if (last_is_best && progress_.epochs_done > 0 && progress_.steps_done == 0) {
       save_best(folder_, *model_, card_, progress_);
     }
+    // Likewise those that are kept.
+    if (progress_.epochs_done > 0 && progress_.steps_done == 0) keep(progress_.epochs_done);
     save_config(folder_.config(), config_);
+  }
+
+  void keep(int64_t epoch) const {
+    if (keep_.wants(epoch)) save_kept(folder_, *model_, card_, epoch);
   }
 
   void announce() const {
@@ -443,10 +451,18 @@ class Run {
                      .device = options_.device,
                      .parameters = config_.parameters,
                      .rates = rates_,
+                     .kept_epochs = keep_.count(options_.epochs),
+                     .weight_bytes = weight_bytes(),
                      .steps_per_epoch = train_->batches(),
                      .epochs_done = progress_.epochs_done,
                      .steps_done = progress_.steps_done,
                      .selected_by = selected_by()});
+  }
+
+  int64_t weight_bytes() const {
+    size_t bytes = 0;
+    for (const NamedTensor& entry : model_->state_dict()) bytes += entry.tensor.bytes();
+    return static_cast<int64_t>(bytes);
   }
 
   // The rest of the epoch that is under way; false when asked to stop.
@@ -562,6 +578,7 @@ class Run {
     progress_ = next;
     save_checkpoint(folder_, *model_, card_, *optimizer_, progress_);
     if (metrics.best) save_best(folder_, *model_, card_, progress_);
+    keep(metrics.epoch);
     if (observer_.epoch) observer_.epoch(metrics);
   }
 
@@ -615,6 +632,7 @@ class Run {
   RunFolder folder_;
   RunConfig config_;
   TrainOptions options_;
+  KeepEpochs keep_;
   Compute compute_;
   ComputeThreads compute_threads_;
   kernels::FlushDenormals flush_denormals_;  // made after the threads that it is for

@@ -16,13 +16,14 @@ export class Filters {
     bind("sort", "change", ({value}) => ({sort: value, reversed: false}));
     bind("reverse", "click", () => ({reversed: !store.state.reversed}));
     bind("grouped", "change", ({checked}) => ({grouped: checked}));
+    bind("explained", "change", ({checked}) => ({explained: checked}));
     bind("dim", "change", ({checked}) => ({dim: checked}));
     byId("zoom-in").addEventListener("click", () => heatmap.zoomBy(1.6));
     byId("zoom-out").addEventListener("click", () => heatmap.zoomBy(1 / 1.6));
     byId("zoom-fit").addEventListener("click", () => store.set({zoom: 1}));
     byId("sort").append(...Object.entries(sorts).map(([value, name]) => el("option", {value}, name)));
-    this.choices = whenChanged(({run}) => [run], (view) => this.fillChoices(view));
-    this.legend = whenChanged(({run, colours, state}) => [run, colours, state.trueClass], (view) => this.fillLegend(view));
+    this.choices = whenChanged(({run}) => [run.classes], (view) => this.fillChoices(view));
+    this.legend = whenChanged(({run, colours, state}) => [run.classes, colours, state.trueClass], (view) => this.fillLegend(view));
     this.chips = whenChanged(
       ({run, state}) => [run, state.epoch, ...Object.keys(unfiltered).map((key) => state[key]), state.first, state.last],
       (view) => this.fillChips(view));
@@ -42,6 +43,8 @@ export class Filters {
     set("sort", state.sort);
     byId("grouped").checked = state.grouped;
     byId("dim").checked = state.dim;
+    byId("explained").checked = state.explained;
+    byId("explained-only").hidden = view.explained.size === 0 && !state.explained;
     byId("reverse").setAttribute("aria-pressed", String(state.reversed));
     byId("count").textContent = rows.length === run.images
       ? counted(run.images, "image") : `${rows.length.toLocaleString("en")} of ${counted(run.images, "image")}`;
@@ -94,6 +97,7 @@ export class Filters {
       const show = key === "variability" ? String : twoDecimals;
       if (state[key].length > 0) chip({[key]: []}, `${titles[key]} ${show(state[key][0])}–${show(state[key][1])}`);
     }
+    if (state.explained) chip({explained: false}, "explained");
     byId("chips").replaceChildren(...chips);
   }
 }

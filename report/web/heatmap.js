@@ -88,6 +88,7 @@ export class Heatmap {
     this.rule(context, height);
     this.labels(context, height, theme);
     this.bars(context, height, theme);
+    this.dots(context, height, theme);
     this.drawOverlay();
     this.drawTime = performance.now() - begin;
   }
@@ -250,6 +251,21 @@ export class Heatmap {
         for (let place = from; place < to; ++place) sum += values[rows[place]];
         context.fillRect(x, y, (sum / (to - from)) * scale, 1);
       }
+    }
+  }
+
+  // Right of the columns, at each image that has an explanation.
+  dots(context, height, theme) {
+    const {view: {explained, places, geometry}, layout, top} = this;
+    const radius = Math.min(3, Math.max(1.5, layout.rowHeight / 3));
+    context.fillStyle = theme.accent;
+    for (const image of explained) {
+      if (places[image] < 0) continue;
+      const y = topOf(layout, places[image]) + layout.rowHeight / 2 - top;
+      if (y < -radius || y > height + radius) continue;
+      context.beginPath();
+      context.arc(geometry.plot.x + geometry.plot.width + 6, y, radius, 0, 2 * Math.PI);
+      context.fill();
     }
   }
 

@@ -1,7 +1,8 @@
-// Keys, wherever the focus is but in a field.
+// Keys, wherever the focus is but in a field. In a report they are for the page's own part, `root`,
+// while it has the focus or the pointer.
 import {byId} from "./dom.js";
 
-export function listen({store, matrix, panel, heatmap, reset}) {
+export function listen({store, matrix, panel, heatmap, reset, root}) {
   const actions = {
     ArrowLeft: () => matrix.step(-1),
     ArrowRight: () => matrix.step(1),
@@ -25,7 +26,8 @@ export function listen({store, matrix, panel, heatmap, reset}) {
   };
   document.addEventListener("keydown", (event) => {
     const {target, key} = event;
-    if (event.ctrlKey || event.metaKey || event.altKey || byId("help").open) return;
+    if (event.ctrlKey || event.metaKey || event.altKey || document.querySelector("dialog[open]")) return;
+    if (!root.contains(target) && !root.matches(":hover")) return;
     if (target.matches("input[type=search], input[type=text], select")) {
       if (key === "Escape") target.blur();
       return;

@@ -3,24 +3,27 @@ import {Compare, hardForAll} from "./compare.js";
 import {Curves} from "./curves.js";
 import {decode} from "./data.js";
 import {byId, counted, memo} from "./dom.js";
+import {embedded, fetched} from "./explanations.js";
 import {Filters} from "./filters.js";
 import {Flow} from "./flow.js";
 import {Heatmap} from "./heatmap.js";
 import {listen} from "./keyboard.js";
 import {columns} from "./layout.js";
+import {cutTo, Stream, withEpoch} from "./live.js";
 import {Matrix} from "./matrix.js";
 import {confusion, courses, everyImage, hardestClass, windowMetrics} from "./metrics.js";
 import {grouped, matching, sorted} from "./order.js";
 import {css, palette} from "./palette.js";
 import {Panel} from "./panel.js";
 import {Ranges} from "./ranges.js";
-import {defaults, fromHash, Store, toHash, unfiltered} from "./state.js";
+import {drawReport} from "./report.js";
+import {carried, defaults, fromHash, Store, toHash, unfiltered} from "./state.js";
 import {Tooltip} from "./tooltip.js";
 
 // So many predictions are measured and sorted again while the pointer still drags.
 const mostLive = 1_000_000;
 
-const {title, runs} = decode(byId("data").textContent);
+const {title, runs, report, live} = decode(byId("data").textContent);
 byId("data").remove();
 for (const run of runs) {
   run.places = new Map(run.ids.map((id, image) => [id, image]));
@@ -32,6 +35,8 @@ const rgb = runs.map((run) => palette(run.classes.length));
 const palettes = rgb.map((colours) => colours.map(css));
 const hard = runs.length > 1
   ? hardForAll(runs, runs.map((run) => windowMetrics(run, 0, run.epochs - 1).rate)) : [];
+
+const provider = live ? fetched((image) => `/explanation/${image}`) : embedded(runs);
 
 let printing = false;
 const dark = matchMedia("(prefers-color-scheme: dark)");
@@ -56,8 +61,9 @@ const domainsOf = memo((metrics) => {
   return {frequency: share(metrics.frequency), variability: [0, most(metrics.variability)], rate: share(metrics.rate)};
 });
 const none = [];
-const filtering = (run, metrics, query, trueClass, predictedClass, cell, link, frequency, variability, rate, epoch) =>
-  matching(run, metrics, {query, trueClass, predictedClass, cell, link, frequency, variability, rate, epoch});
+const filtering = (run, metrics, query, trueClass, predictedClass, cell, link, frequency, variability, rate, explained, epoch) =>
+  matching(run, metrics, {query, trueClass, predictedClass, cell, link, frequency, variability, rate, epoch,
+    explained: explained ? provider.images(run) : null});
 const matchingOf = memo(filtering);
 const poolOf = memo(filtering);
 const sortedOf = memo((run, metrics, rows, sort, reversed) => sorted(run, metrics, rows, sort, reversed));
@@ -92,6 +98,7 @@ function derive(state) {
     live: run.images * run.epochs <= mostLive,
     colours: palettes[state.run],
     rgb: rgb[state.run],
+    explained: provider.images(run),
     theme: themeOf(printing ? "light" : state.theme === "auto" ? (dark.matches ? "dark" : "light") : state.theme),
     geometry: geometryOf(byId("rows").clientWidth, run.epochs),
     width: byId("side").clientWidth,
@@ -125,6 +132,13 @@ store.switchTo = (index) => {
     ...(sameClasses ? {} : {trueClass: -1, predictedClass: -1, cell: [], flowClass: defaults(to).flowClass}),
   });
 };
+// A run that has gained or lost epochs takes the place of what it was.
+function replaceRun(index, run) {
+  const before = runs[index];
+  runs[index] = run;
+  everyCourse[index] = courses(run, everything[index]);
+  store.set(carried(store.state, before, run));
+}
 const reset = () => store.set({
   ...defaults(runs[store.state.run]), run: store.state.run, theme: store.state.theme, dim: store.state.dim,
 });
@@ -133,7 +147,7 @@ const tooltip = new Tooltip(byId("tooltip"));
 const heatmap = new Heatmap({scroller: byId("rows"), spacer: byId("spacer"), canvas: byId("cells"), overlay: byId("overlay")},
   store, tooltip);
 const matrix = new Matrix(store, tooltip);
-const panel = new Panel(store, heatmap);
+const panel = new Panel(store, heatmap, provider);
 const parts = [new Filters(store, heatmap), new Curves(byId("curves"), store), new Ranges(byId("curves"), store), panel,
   matrix, new Flow(store, tooltip), new Compare(store), heatmap];
 
@@ -154,6 +168,7 @@ function update(state) {
   if (hash !== location.hash.slice(1)) history.replaceState(null, "", hash ? `#${hash}` : location.href.split("#")[0]);
 }
 
+if (report) drawReport(report, runs[0], palettes[0], store);
 byId("title").textContent = title;
 byId("reset").addEventListener("click", reset);
 byId("theme").addEventListener("click", () => {
@@ -161,6 +176,7 @@ byId("theme").addEventListener("click", () => {
   store.set({theme: order[(order.indexOf(store.state.theme) + 1) % 3]});
 });
 byId("help-open").addEventListener("click", () => byId("help").showModal());
+byId("large").addEventListener("click", () => byId("large").close());
 byId("help-close").addEventListener("click", () => byId("help").close());
 dark.addEventListener("change", () => store.set({}));
 // Canvases are printed as they stand: in light colours, and so high that a page holds them.
@@ -176,8 +192,16 @@ for (const event of ["beforeprint", "afterprint"]) {
 }
 new ResizeObserver(() => store.set({})).observe(byId("rows"));
 addEventListener("hashchange", () => store.set(fromHash(location.hash, runs)));
-listen({store, matrix, panel, heatmap, reset});
+listen({store, matrix, panel, heatmap, reset, root: report ? byId("evolution") : document.body});
 store.flush();
+if (live) {
+  byId("live").hidden = false;
+  new Stream(live, byId("live"), {
+    epochs: () => runs[0].epochs,
+    epoch: (data) => replaceRun(0, withEpoch(runs[0], data)),
+    cut: (epochs) => replaceRun(0, cutTo(runs[0], epochs)),
+  }).open();
+}
 
 // For the console, and for tests/web.
 globalThis.evolution = {store, heatmap, matrix, runs, view: () => view};

@@ -13,7 +13,7 @@ export const measures = ["frequency", "variability", "rate"];
 
 // Indices of the images that pass every filter of the state, ascending.
 export function matching(run, metrics, filters) {
-  const {query, trueClass, predictedClass, cell, link, epoch} = filters;
+  const {query, trueClass, predictedClass, cell, link, explained, epoch} = filters;
   const words = query.toLowerCase().split(/\s+/).filter(Boolean);
   const at = (image, e) => run.predicted[image * run.epochs + e];
   const tests = [];
@@ -29,6 +29,7 @@ export function matching(run, metrics, filters) {
   if (link.length > 0) {
     tests.push((i) => at(i, link[0]) === link[1] && at(i, link[2]) === link[3]);
   }
+  if (explained) tests.push((i) => explained.has(i));
   for (const name of measures) {
     const range = filters[name];
     // Ends are drawn with a mouse and written with two decimals: as wide as they read.
@@ -47,15 +48,15 @@ export function matching(run, metrics, filters) {
 const ranks = new WeakMap();
 // The place of each image in the order of names, 2.jpg before 10.jpg.
 function nameRank(run) {
-  if (!ranks.has(run)) {
+  if (!ranks.has(run.ids)) {
     const {compare} = new Intl.Collator("en", {numeric: true});
     const order = Uint32Array.from(run.ids.keys()).sort(
       (a, b) => compare(run.ids[a], run.ids[b]) || a - b);
     const rank = new Uint32Array(run.images);
     order.forEach((image, place) => (rank[image] = place));
-    ranks.set(run, rank);
+    ranks.set(run.ids, rank);
   }
-  return ranks.get(run);
+  return ranks.get(run.ids);
 }
 
 // Alike at a distance first: the commonest prediction of the whole window, of its later and earlier

@@ -1,16 +1,18 @@
 // The panel of one image: photograph, measures, probabilities and predictions over the epochs, its
-// history in other runs, and a place for explanations.
+// history in other runs, and its explanations.
 import {area, line} from "./d3.js";
 import {byId, el, named, svg, swatch, whenChanged} from "./dom.js";
 import {probabilityAt} from "./data.js";
+import {Explained} from "./explanations.js";
 import {twoDecimals} from "./metrics.js";
 import {drawStrip} from "./tooltip.js";
 
 const height = 96;
 
 export class Panel {
-  constructor(store, heatmap) {
+  constructor(store, heatmap, provider) {
     this.store = store;
+    this.explained = new Explained(provider);
     byId("image-close").addEventListener("click", () => store.set({image: -1}));
     byId("image-earlier").addEventListener("click", () => this.step(-1));
     byId("image-later").addEventListener("click", () => this.step(1));
@@ -55,6 +57,7 @@ export class Panel {
     const elsewhere = runs.map((other, i) => ({other, i, at: other.places.get(run.ids[image])}))
       .filter(({other, at}) => other !== run && at !== undefined)
       .map(({other, i, at}) => ({other, colours: palettes[i], at, canvas: el("canvas", {class: "strip"})}));
+    const {below, maps} = this.explained.place(view, width);
     byId("image-body").replaceChildren(...[
       el("div", {class: "facts"},
         picture ? el("img", {src: picture, alt: ""}) : null,
@@ -68,9 +71,9 @@ export class Panel {
             : `epoch ${metrics.learnt[image] + run.firstEpoch}`))),
       run.probability || run.trueProbability ? this.curve(view, width) : null,
       strip,
+      below,
       ...elsewhere.map(({other, canvas}) => el("div", {class: "elsewhere"}, named(other.name), canvas)),
-      // Filled by pages that bring explanations.
-      el("div", {class: "explanations", "data-image": image}),
+      maps,
     ].filter(Boolean));
     drawStrip(strip, view, image, width, 14, epoch);
     for (const {other, colours: paints, at, canvas} of elsewhere) {

@@ -20,6 +20,7 @@ export function defaults(run) {
     frequency: [],    // from, to
     variability: [],
     rate: [],
+    explained: false, // only images that the page explains
     image: -1,
     // True class. Of so many classes that most would be pooled, one is more telling.
     flowClass: run.classes.length > 24 ? run.hardest : -1,
@@ -28,8 +29,22 @@ export function defaults(run) {
   };
 }
 
+// What changes in the state of a run that has gained or lost epochs: what stood at its end stays there.
+export function carried(state, before, run) {
+  const end = run.epochs - 1;
+  const moved = (epoch) => (epoch === before.epochs - 1 ? end : Math.min(epoch, end));
+  return {
+    epoch: moved(state.epoch),
+    first: Math.min(state.first, end),
+    last: moved(state.last),
+    link: state.link.length > 0 && state.link[2] > end ? [] : state.link,
+    flowEpochs: state.flowEpochs.some((epoch) => epoch > end) ? [] : state.flowEpochs,
+  };
+}
+
 export const unfiltered = {
   query: "", trueClass: -1, predictedClass: -1, cell: [], link: [], frequency: [], variability: [], rate: [],
+  explained: false,
 };
 
 // What is not as it is by default, as "sort=name&cell=3~5".
@@ -82,6 +97,7 @@ export function fromHash(hash, runs) {
     frequency: range,
     variability: range,
     rate: range,
+    explained: flag,
     image: (v) => whole(v, run.images),
     flowClass: (v) => (v === "-1" ? -1 : whole(v, classes)),
     flowEpochs: (v) => list(v, ...v.split("~").map(() => run.epochs)),

@@ -1,0 +1,23 @@
+// Which of a run's test images a page explains, and their explanations: `--explain` of `evolve` and
+// `report`.
+#pragma once
+
+#include <cstdint>
+#include <string>
+#include <vector>
+
+#include "cli/run_explanations.h"
+
+namespace glassnet::cli {
+
+inline constexpr int64_t kEveryImage = INT64_MAX;
+// "24" or "all". Throws UsageError for anything else.
+int64_t parse_explain(const std::string& text);
+
+// Of the `count` most telling images (training/telling_images.h) whose photographs are there: by
+// the best weights, and by those of each epoch that the run kept. Shows how far it is. Notes, a
+// sentence each, say what was left out.
+std::vector<ShownExplanation> explain_telling(RunExplanations& run, int64_t count,
+                                              std::vector<std::string>& notes);
+
+}  // namespace glassnet::cli
