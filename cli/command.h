@@ -18,6 +18,7 @@ void add_train(CLI::App& app, Action& action);
 void add_predict(CLI::App& app, Action& action);
 void add_evaluate(CLI::App& app, Action& action);
 void add_evolve(CLI::App& app, Action& action);
+void add_watch(CLI::App& app, Action& action);
 void add_explain(CLI::App& app, Action& action);
 void add_trust(CLI::App& app, Action& action);
 void add_scenes(CLI::App& app, Action& action);

@@ -1,11 +1,12 @@
 #include "cli/evolution_html.h"
 
 #include <algorithm>
-#include <map>
 #include <optional>
 
 #include <fmt/format.h>
+#include <nlohmann/json.hpp>
 
+#include "cli/output.h"
 #include "data/folder.h"
 #include "data/image.h"
 #include "kernels/cpu/parallel.h"
@@ -31,20 +32,6 @@ std::vector<To> in_window(const std::vector<From>& values, size_t images,
     return values.begin() + static_cast<int64_t>(images) * epoch;
   };
   return {row(window.first - 1), row(window.last)};
-}
-
-// Where a run's test images lie, by what the log calls them; none where the data set has gone.
-std::map<std::string, fs::path> pictures_of(const fs::path& log) {
-  std::map<std::string, fs::path> pictures;
-  try {
-    const RunConfig config = load_config(RunFolder(log).config());
-    for (const Sample& sample : read_data_set(config.options.data).test) {
-      pictures.emplace(sample.id, sample.path);
-    }
-  } catch (const Error&) {
-    return {};
-  }
-  return pictures;
 }
 
 // Of each image, or none at all where they would not fit.
@@ -101,6 +88,20 @@ EvolutionRun run_of(const fs::path& log, const EpochRange& asked) {
 }
 
 }  // namespace
+
+std::map<std::string, fs::path> pictures_of(const fs::path& run) {
+  std::map<std::string, fs::path> pictures;
+  try {
+    const RunConfig config = load_config(RunFolder(run).config());
+    for (const Sample& sample : read_data_set(config.options.data).test) {
+      // The log is JSON, in which a name that is not UTF-8 was repaired.
+      pictures.emplace(nlohmann::json::parse(to_text(nlohmann::json(sample.id))), sample.path);
+    }
+  } catch (const Error&) {
+    return {};
+  }
+  return pictures;
+}
 
 std::vector<std::string> save_evolution_html(const fs::path& path, const EvolutionHtml& options) {
   std::vector<std::string> missing;

@@ -2,6 +2,7 @@
 #pragma once
 
 #include <filesystem>
+#include <map>
 #include <string>
 #include <vector>
 
@@ -16,6 +17,9 @@ struct EvolutionHtml {
   // is not enough. Only a run whose data set lies where it was has any.
   size_t thumbnail_bytes = size_t{8} << 20;
 };
+
+// Where a run's test images lie, by what its log calls them; none where the data set has gone.
+std::map<std::string, std::filesystem::path> pictures_of(const std::filesystem::path& run);
 
 // Writes one file that works offline. Returns sentences on what is not in it.
 std::vector<std::string> save_evolution_html(const std::filesystem::path& path,

@@ -38,6 +38,7 @@ int main(int argc, char** argv) {
   add_explain(app, action);
   add_trust(app, action);
   add_evolve(app, action);
+  add_watch(app, action);
   add_scenes(app, action);
   add_summary(app, action);
   add_weights(app, action);

@@ -11,6 +11,7 @@
 #include "cli/command.h"
 #include "cli/output.h"
 #include "cli/training_progress.h"
+#include "cli/watch.h"
 #include "report/terminal.h"
 #include "training/trainer.h"
 
@@ -34,6 +35,8 @@ struct Arguments {
   double learning_rate = 0, weight_decay = 0;
   std::vector<float> mean, std;  // three or none
   bool json = false;
+  bool watch = false;
+  int port = kWatchPort;
 };
 
 // Which options the user named, by their key in config.json: "--batch-size" is "batch_size".
@@ -63,6 +66,12 @@ int run(Arguments& arguments, const CLI::App& command) {
   options.augment = parse_augment(arguments.augment);
   options.stop_by = parse_stop_by(arguments.stop_by);
   options.decay = arguments.decay == "matrices" ? Decay::kMatrices : Decay::kAll;
+  // Before any thread is started, and before hours of training if the port is taken.
+  if (arguments.watch) {
+    const Descriptor listener = listen_on_loopback(arguments.port);
+    watch_beside(options.out, listener);
+    say(fmt::format("watch it at http://127.0.0.1:{}/", port_of(listener)));
+  }
   use_device(arguments.device);
   options.device = arguments.device.device;
   options.tf32 = arguments.device.tf32;
@@ -112,6 +121,7 @@ void add_train(CLI::App& app, Action& action) {
       "Examples:\n"
       "  glassnet train photos --model resnet18 --image-size 96 --epochs 12 --out run\n"
       "  glassnet train photos --pretrained run --freeze 'layer*' --lr-scale fc=2 --out tuned\n"
+      "  glassnet train photos --out run --watch\n"
       "  glassnet train photos --out run --resume");
   auto arguments = std::make_shared<Arguments>();
   Arguments& a = *arguments;
@@ -123,6 +133,12 @@ void add_train(CLI::App& app, Action& action) {
   command->add_option("--out", o.out, "the run's folder")->required();
   command->add_flag("--resume", o.resume, "go on with the run in --out");
   command->add_flag("--json", a.json, "print a JSON object an epoch");
+  CLI::Option* watch = command->add_flag(
+      "--watch", a.watch, "serve the run's page to browsers on this machine while it is trained");
+  command->add_option("--port", a.port, "of --watch; 0 takes a free one")
+      ->check(CLI::Range(0, 65535))
+      ->needs(watch)
+      ->capture_default_str();
 
   const std::string network = "Network";
   command

@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <cmath>
 #include <string_view>
+#include <utility>
 
 #include <fmt/format.h>
 
@@ -16,6 +17,8 @@ extern "C" {
 extern const char glassnet_web_page_begin[], glassnet_web_page_end[];
 extern const char glassnet_web_style_begin[], glassnet_web_style_end[];
 extern const char glassnet_web_script_begin[], glassnet_web_script_end[];
+extern const char glassnet_web_waiting_page_begin[], glassnet_web_waiting_page_end[];
+extern const char glassnet_web_waiting_script_begin[], glassnet_web_waiting_script_end[];
 }
 
 namespace glassnet {
@@ -136,28 +139,34 @@ void check(const EvolutionRun& run) {
   expect(fits(run.thumbnails, run.images.size()), "a thumbnail for each image");
 }
 
-std::string run_json(const EvolutionRun& run) {
-  check(run);
+// `,"predicted":…` and the probabilities that are known.
+void add_predictions(std::string& json, const EvolutionRun& run) {
   const size_t images = run.images.size();
   const int width = run.classes.size() > 256 ? 2 : 1;
-  Bytes truth(width);
-  for (const LoggedImage& image : run.images) truth.add(image.true_class);
   const auto same = [](int64_t index) { return index; };
+  json += fmt::format(R"(,"predicted":{})", by_image(run.predicted, images, width, same));
+  const auto add = [&](const char* key, const std::vector<float>& values) {
+    if (values.empty()) return;
+    json += fmt::format(R"(,"{}":{})", key, by_image(values, images, 1, quantised));
+  };
+  add("probability", run.probability);
+  add("trueProbability", run.true_probability);
+}
+
+std::string run_json(const EvolutionRun& run) {
+  check(run);
+  Bytes truth(run.classes.size() > 256 ? 2 : 1);
+  for (const LoggedImage& image : run.images) truth.add(image.true_class);
 
   std::string json = fmt::format(
-      R"({{"name":{},"split":{},"classes":{},"ids":{},"firstEpoch":{},"epochs":{},)"
-      R"("truth":{},"predicted":{})",
+      R"({{"name":{},"split":{},"classes":{},"ids":{},"firstEpoch":{},"epochs":{},"truth":{})",
       json_string(run.name), json_string(run.split), list(run.classes, json_string),
       list(run.images, [](const LoggedImage& image) { return json_string(image.id); }),
-      run.first_epoch, run.epochs, truth.json(), by_image(run.predicted, images, width, same));
+      run.first_epoch, run.epochs, truth.json());
+  add_predictions(json, run);
   const auto add = [&](const char* key, bool known, auto&& value) {
     if (known) json += fmt::format(",\"{}\":{}", key, value());
   };
-  const auto probabilities = [&](const std::vector<float>& values) {
-    return [&] { return by_image(values, images, 1, quantised); };
-  };
-  add("probability", !run.probability.empty(), probabilities(run.probability));
-  add("trueProbability", !run.true_probability.empty(), probabilities(run.true_probability));
   add("testLoss", !run.test_loss.empty(), [&] { return numbers(run.test_loss); });
   add("trainLoss", !run.train_loss.empty(), [&] { return numbers(run.train_loss); });
   add("trainAccuracy", !run.train_accuracy.empty(), [&] { return numbers(run.train_accuracy); });
@@ -166,31 +175,112 @@ std::string run_json(const EvolutionRun& run) {
   return json;
 }
 
-}  // namespace
+std::string_view script() {
+  return {glassnet_web_script_begin, glassnet_web_script_end};
+}
+std::string_view style() {
+  return {glassnet_web_style_begin, glassnet_web_style_end};
+}
 
-std::string evolution_page(const EvolutionPageData& data) {
-  const std::string_view script(glassnet_web_script_begin, glassnet_web_script_end);
-  require(!script.empty(), [] {
+void require_script() {
+  require(!script().empty(), [] {
     return "[evolution_page] this Glassnet was built without esbuild and D3; install Debian's "
            "packages esbuild and node-d3, then configure and build again";
   });
-  require(!data.runs.empty(), [] { return "[evolution_page] expected at least one run"; });
+}
 
-  std::string page;
-  std::string_view rest(glassnet_web_page_begin, glassnet_web_page_end);
-  const auto fill = [&](std::string_view mark, std::string_view content) {
-    const size_t at = rest.find(mark);
-    page += rest.substr(0, at);
-    page += content;
-    rest.remove_prefix(at + mark.size());
+// The template with each mark replaced, in the order in which they stand there.
+std::string filled(std::string_view page,
+                   const std::vector<std::pair<std::string_view, std::string>>& marks) {
+  std::string result;
+  for (const auto& [mark, content] : marks) {
+    const size_t at = page.find(mark);
+    result += page.substr(0, at);
+    result += content;
+    page.remove_prefix(at + mark.size());
+  }
+  return result.append(page);
+}
+
+// JSON from elsewhere as it may stand in a <script> element. Only its strings have such characters.
+std::string without_tags(std::string_view json) {
+  std::string result;
+  for (const char c : json) {
+    if (c == '<' || c == '>' || c == '&') {
+      result += fmt::format("\\u{:04x}", static_cast<unsigned>(c));
+    } else {
+      result += c;
+    }
+  }
+  return result;
+}
+
+}  // namespace
+
+std::string evolution_page(const EvolutionPageData& data) {
+  require_script();
+  require(!data.runs.empty(), [] { return "[evolution_page] expected at least one run"; });
+  return filled(
+      {glassnet_web_page_begin, glassnet_web_page_end},
+      {{"@policy@",
+        "<meta http-equiv=\"Content-Security-Policy\" content=\"default-src 'none'; "
+        "script-src 'unsafe-inline'; style-src 'unsafe-inline'; img-src data:; base-uri 'none'; "
+        "form-action 'none'\">"},
+       {"@title@", xml_escaped(data.title)},
+       {"@style@", fmt::format("<style>\n{}\n</style>", style())},
+       {"@data@", fmt::format(R"({{"title":{},"runs":{}}})", json_string(data.title),
+                              list(data.runs, run_json))},
+       {"@script@", fmt::format("<script>\n{}\n</script>", script())}});
+}
+
+std::string live_page(const LivePageData& data) {
+  require_script();
+  // Without an icon of its own, browsers would ask for one.
+  const std::string style =
+      R"(<link rel="icon" href="data:,"><link rel="stylesheet" href="/page.css">)";
+  const std::string title = json_string(data.title), live = without_tags(data.live);
+  if (data.run == nullptr) {
+    return filled({glassnet_web_waiting_page_begin, glassnet_web_waiting_page_end},
+                  {{"@title@", xml_escaped(data.title)},
+                   {"@style@", style},
+                   {"@data@", fmt::format(R"({{"title":{},"live":{}}})", title, live)},
+                   {"@script@", R"(<script src="/waiting.js"></script>)"}});
+  }
+  return filled({glassnet_web_page_begin, glassnet_web_page_end},
+                {{"@policy@", ""},
+                 {"@title@", xml_escaped(data.title)},
+                 {"@style@", style},
+                 {"@data@", fmt::format(R"({{"title":{},"runs":[{}],"live":{}}})", title,
+                                        run_json(*data.run), live)},
+                 {"@script@", R"(<script src="/page.js"></script>)"}});
+}
+
+LiveAsset live_asset(std::string_view path) {
+  constexpr std::string_view kScript = "text/javascript; charset=utf-8";
+  if (path == "/page.js") return {kScript, script()};
+  if (path == "/waiting.js") {
+    return {kScript, {glassnet_web_waiting_script_begin, glassnet_web_waiting_script_end}};
+  }
+  if (path == "/page.css") return {"text/css; charset=utf-8", style()};
+  return {};
+}
+
+std::string epoch_json(const EvolutionRun& run) {
+  require(run.epochs == 1, [&] {
+    return fmt::format("[epoch_json] expected a run of one epoch, got {}", run.epochs);
+  });
+  check(run);
+  std::string json = fmt::format(R"({{"epoch":{})", run.first_epoch);
+  add_predictions(json, run);
+  const auto add = [&](const char* key, const std::vector<double>& values) {
+    if (!values.empty() && std::isfinite(values[0])) {
+      json += fmt::format(R"(,"{}":{:.6g})", key, values[0]);
+    }
   };
-  fill("@title@", xml_escaped(data.title));
-  fill("@style@", {glassnet_web_style_begin, glassnet_web_style_end});
-  fill("@data@", fmt::format(R"({{"title":{},"runs":{}}})", json_string(data.title),
-                             list(data.runs, run_json)));
-  fill("@script@", script);
-  page += rest;
-  return page;
+  add("testLoss", run.test_loss);
+  add("trainLoss", run.train_loss);
+  add("trainAccuracy", run.train_accuracy);
+  return json + '}';
 }
 
 }  // namespace glassnet

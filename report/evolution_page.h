@@ -8,6 +8,7 @@
 
 #include <cstdint>
 #include <string>
+#include <string_view>
 #include <vector>
 
 #include "training/prediction_log.h"
@@ -43,5 +44,29 @@ struct EvolutionPageData {
 // Throws Error where lists do not have the lengths above, a class is out of range, a thumbnail is
 // neither JPEG nor PNG, or Glassnet was built without esbuild and D3.
 std::string evolution_page(const EvolutionPageData& data);
+
+// --- while a run is trained
+// -----------------------------------------------------------------------
+
+// The page as a server shows it: it asks the server for what `live_asset` knows, for
+// "/picture/<image>" where there are pictures, and for "/events", which report/web/live.js
+// describes.
+struct LivePageData {
+  std::string title;
+  // Its first epoch has number 1. Null before there is one: the page then waits for it.
+  const EvolutionRun* run = nullptr;
+  std::string live;  // a JSON object, for live.js
+};
+// Throws as evolution_page does.
+std::string live_page(const LivePageData& data);
+
+struct LiveAsset {
+  std::string_view type, content;  // empty where there is none of that path
+};
+LiveAsset live_asset(std::string_view path);
+
+// What the event of an epoch carries, without a line end: an object with `epoch`, the first_epoch
+// of `run`, which has that epoch alone, and what was recorded of it.
+std::string epoch_json(const EvolutionRun& run);
 
 }  // namespace glassnet

@@ -79,7 +79,7 @@ class CommandLine : public testing::Test {
 
 TEST_F(CommandLine, EveryCommandHasHelpWithAnExample) {
   for (const char* command :
-       {"train", "predict", "evaluate", "evolve", "explain", "trust", "scenes", "summary",
+       {"train", "predict", "evaluate", "evolve", "watch", "explain", "trust", "scenes", "summary",
         "devices", "demo", "weights", "weights inspect", "weights convert", "weights diff"}) {
     const Outcome outcome = run(std::string(command) + " --help");
     EXPECT_EQ(outcome.code, 0) << command;
@@ -485,6 +485,26 @@ TEST_F(CommandLine, DrawsThePageOfOneRunAndOfTwo) {
   refuses("evolve {0}/run --beside {0}/run", 2, "--out FILE.html");
   refuses("evolve {0}/run --beside {0}/nowhere --out {0}/no.html", 1, "nowhere");
   EXPECT_FALSE(fs::exists(path("no.html")));
+}
+
+TEST_F(CommandLine, WatchesUntilItIsTold) {
+  const Outcome outcome =
+      run("watch {0}/run --port 0", "timeout --preserve-status --signal TERM 1");
+  EXPECT_EQ(outcome.code, 0) << outcome.err;
+  EXPECT_THAT(outcome.out, testing::MatchesRegex("http://127\\.0\\.0\\.1:[0-9]+/\n"));
+  EXPECT_THAT(outcome.err, HasSubstr("watching "));
+  refuses("watch {0}/run/config.json", 2, "is no run's folder");
+  refuses("watch {0}/run --port 65536", 2, "--port");
+  refuses("train {0}/scenes --out {0}/no --port 1", 2, "--watch");
+}
+
+TEST_F(CommandLine, TrainsWatched) {
+  const Outcome outcome =
+      run("train {0}/scenes --image-size 32 --epochs 1 --batch-size 12 --out {0}/watched --watch "
+          "--port 0");
+  EXPECT_EQ(outcome.code, 0) << outcome.err;
+  EXPECT_THAT(outcome.err, testing::MatchesRegex("watch it at http://127\\.0\\.0\\.1:[0-9]+/\n"));
+  EXPECT_TRUE(fs::exists(path("watched/best.safetensors")));
 }
 
 TEST_F(CommandLine, RefusesExplanationsThatMakeNoSense) {

@@ -5,8 +5,10 @@
 #include <unistd.h>
 
 #include <cerrno>
+#include <chrono>
 #include <limits>
 #include <system_error>
+#include <thread>
 #include <utility>
 
 #include <fmt/format.h>
@@ -86,9 +88,13 @@ EpochMetrics parse_epoch_metrics(const std::string& line) {
 
 FolderLock::FolderLock(const fs::path& folder) {
   descriptor_ = ::open(folder.c_str(), O_RDONLY | O_DIRECTORY | O_CLOEXEC);
-  // Some network file systems know no locks; there the user takes care.
-  if (descriptor_ < 0 || ::flock(descriptor_, LOCK_EX | LOCK_NB) == 0 || errno != EWOULDBLOCK) {
-    return;
+  // Again where another process only asks, for which it has to share the lock for an instant.
+  for (int attempt = 0; attempt < 5; ++attempt) {
+    // Some network file systems know no locks; there the user takes care.
+    if (descriptor_ < 0 || ::flock(descriptor_, LOCK_EX | LOCK_NB) == 0 || errno != EWOULDBLOCK) {
+      return;
+    }
+    std::this_thread::sleep_for(std::chrono::milliseconds(20));
   }
   ::close(descriptor_);
   throw Error(fmt::format("{}: another process is writing here; wait for its end or stop it",
@@ -97,6 +103,14 @@ FolderLock::FolderLock(const fs::path& folder) {
 
 FolderLock::~FolderLock() {
   if (descriptor_ >= 0) ::close(descriptor_);
+}
+
+bool FolderLock::held(const fs::path& folder) {
+  const int descriptor = ::open(folder.c_str(), O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+  if (descriptor < 0) return false;
+  const bool refused = ::flock(descriptor, LOCK_SH | LOCK_NB) != 0 && errno == EWOULDBLOCK;
+  ::close(descriptor);
+  return refused;
 }
 
 bool RunFolder::holds_run() const {

@@ -50,6 +50,9 @@ class [[nodiscard]] FolderLock {
   FolderLock(const FolderLock&) = delete;
   FolderLock& operator=(const FolderLock&) = delete;
 
+  // Whether another process holds one now. Asking takes nothing from anybody.
+  static bool held(const std::filesystem::path& folder);
+
  private:
   int descriptor_ = -1;
 };

@@ -1,15 +1,16 @@
-// From the JSON inside the page to typed arrays. report/evolution_page.cpp writes it.
+// From the JSON inside the page to typed arrays. report/evolution_page.cpp writes it. `live` is null but
+// on a page that a server shows while the run is trained.
 //
 // A run: `images`, `epochs`, `classes` and `ids` as they can be shown; `truth` [image];
 // `predicted`, `probability`, `trueProbability` [image * epochs + epoch], the last two null or in
 // steps of 1/254 with 255 for not known; `testLoss`, `trainLoss`, `trainAccuracy` [epoch] or null.
 
 export function decode(text) {
-  const {title, runs} = JSON.parse(text);
-  return {title: shown(title), runs: runs.map(decodeRun)};
+  const {title, runs, live} = JSON.parse(text);
+  return {title: shown(title), runs: runs.map((run) => decodeRun(run, live)), live: live ?? null};
 }
 
-function decodeRun(run) {
+function decodeRun(run, live) {
   const classes = run.classes.map(shown);
   return {
     name: shown(run.name),
@@ -26,11 +27,12 @@ function decodeRun(run) {
     testLoss: run.testLoss || null,
     trainLoss: run.trainLoss || null,
     trainAccuracy: run.trainAccuracy || null,
-    thumbnails: run.thumbnails || null,
+    // A server is asked for those that are looked at.
+    thumbnails: live && live.pictures ? run.ids.map((_, image) => `/picture/${image}`) : run.thumbnails || null,
   };
 }
 
-function numbers({bytes, data}) {
+export function numbers({bytes, data}) {
   const binary = atob(data);
   const result = new (bytes === 1 ? Uint8Array : Uint16Array)(binary.length / bytes);
   for (let i = 0; i < result.length; ++i) {
@@ -40,7 +42,7 @@ function numbers({bytes, data}) {
   return result;
 }
 
-const unknown = 255;
+export const unknown = 255;
 
 function probabilities(packed) {
   const values = packed ? numbers(packed) : null;

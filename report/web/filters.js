@@ -21,8 +21,8 @@ export class Filters {
     byId("zoom-out").addEventListener("click", () => heatmap.zoomBy(1 / 1.6));
     byId("zoom-fit").addEventListener("click", () => store.set({zoom: 1}));
     byId("sort").append(...Object.entries(sorts).map(([value, name]) => el("option", {value}, name)));
-    this.choices = whenChanged(({run}) => [run], (view) => this.fillChoices(view));
-    this.legend = whenChanged(({run, colours, state}) => [run, colours, state.trueClass], (view) => this.fillLegend(view));
+    this.choices = whenChanged(({run}) => [run.classes], (view) => this.fillChoices(view));
+    this.legend = whenChanged(({run, colours, state}) => [run.classes, colours, state.trueClass], (view) => this.fillLegend(view));
     this.chips = whenChanged(
       ({run, state}) => [run, state.epoch, ...Object.keys(unfiltered).map((key) => state[key]), state.first, state.last],
       (view) => this.fillChips(view));

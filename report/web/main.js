@@ -8,19 +8,20 @@ import {Flow} from "./flow.js";
 import {Heatmap} from "./heatmap.js";
 import {listen} from "./keyboard.js";
 import {columns} from "./layout.js";
+import {cutTo, Stream, withEpoch} from "./live.js";
 import {Matrix} from "./matrix.js";
 import {confusion, courses, everyImage, hardestClass, windowMetrics} from "./metrics.js";
 import {grouped, matching, sorted} from "./order.js";
 import {css, palette} from "./palette.js";
 import {Panel} from "./panel.js";
 import {Ranges} from "./ranges.js";
-import {defaults, fromHash, Store, toHash, unfiltered} from "./state.js";
+import {carried, defaults, fromHash, Store, toHash, unfiltered} from "./state.js";
 import {Tooltip} from "./tooltip.js";
 
 // So many predictions are measured and sorted again while the pointer still drags.
 const mostLive = 1_000_000;
 
-const {title, runs} = decode(byId("data").textContent);
+const {title, runs, live} = decode(byId("data").textContent);
 byId("data").remove();
 for (const run of runs) {
   run.places = new Map(run.ids.map((id, image) => [id, image]));
@@ -125,6 +126,13 @@ store.switchTo = (index) => {
     ...(sameClasses ? {} : {trueClass: -1, predictedClass: -1, cell: [], flowClass: defaults(to).flowClass}),
   });
 };
+// A run that has gained or lost epochs takes the place of what it was.
+function replaceRun(index, run) {
+  const before = runs[index];
+  runs[index] = run;
+  everyCourse[index] = courses(run, everything[index]);
+  store.set(carried(store.state, before, run));
+}
 const reset = () => store.set({
   ...defaults(runs[store.state.run]), run: store.state.run, theme: store.state.theme, dim: store.state.dim,
 });
@@ -178,6 +186,14 @@ new ResizeObserver(() => store.set({})).observe(byId("rows"));
 addEventListener("hashchange", () => store.set(fromHash(location.hash, runs)));
 listen({store, matrix, panel, heatmap, reset});
 store.flush();
+if (live) {
+  byId("live").hidden = false;
+  new Stream(live, byId("live"), {
+    epochs: () => runs[0].epochs,
+    epoch: (data) => replaceRun(0, withEpoch(runs[0], data)),
+    cut: (epochs) => replaceRun(0, cutTo(runs[0], epochs)),
+  }).open();
+}
 
 // For the console, and for tests/web.
 globalThis.evolution = {store, heatmap, matrix, runs, view: () => view};

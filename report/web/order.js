@@ -47,15 +47,15 @@ export function matching(run, metrics, filters) {
 const ranks = new WeakMap();
 // The place of each image in the order of names, 2.jpg before 10.jpg.
 function nameRank(run) {
-  if (!ranks.has(run)) {
+  if (!ranks.has(run.ids)) {
     const {compare} = new Intl.Collator("en", {numeric: true});
     const order = Uint32Array.from(run.ids.keys()).sort(
       (a, b) => compare(run.ids[a], run.ids[b]) || a - b);
     const rank = new Uint32Array(run.images);
     order.forEach((image, place) => (rank[image] = place));
-    ranks.set(run, rank);
+    ranks.set(run.ids, rank);
   }
-  return ranks.get(run);
+  return ranks.get(run.ids);
 }
 
 // Alike at a distance first: the commonest prediction of the whole window, of its later and earlier

@@ -28,6 +28,19 @@ export function defaults(run) {
   };
 }
 
+// What changes in the state of a run that has gained or lost epochs: what stood at its end stays there.
+export function carried(state, before, run) {
+  const end = run.epochs - 1;
+  const moved = (epoch) => (epoch === before.epochs - 1 ? end : Math.min(epoch, end));
+  return {
+    epoch: moved(state.epoch),
+    first: Math.min(state.first, end),
+    last: moved(state.last),
+    link: state.link.length > 0 && state.link[2] > end ? [] : state.link,
+    flowEpochs: state.flowEpochs.some((epoch) => epoch > end) ? [] : state.flowEpochs,
+  };
+}
+
 export const unfiltered = {
   query: "", trueClass: -1, predictedClass: -1, cell: [], link: [], frequency: [], variability: [], rate: [],
 };

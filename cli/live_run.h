@@ -1,0 +1,72 @@
+// A run's page while it is trained: what a browser asks a server for, answered from the run's
+// folder.
+#pragma once
+
+#include <atomic>
+#include <cstdint>
+#include <filesystem>
+#include <functional>
+#include <map>
+#include <memory>
+#include <mutex>
+#include <optional>
+#include <string>
+#include <vector>
+
+#include "cli/http_server.h"
+#include "training/run_follower.h"
+
+namespace glassnet::cli {
+
+// Explains an image, numbered as in the run's log, by the best weights so far: JSON for
+// report/web/explanations.js. Throws Error, a sentence. Called by one thread at a time.
+using ExplainImage = std::function<std::string(int64_t image)>;
+
+inline constexpr int kMostViewers = 64;  // that follow at once; others get 503
+
+// The paths are "/", what live_asset knows, "/events", "/picture/N" and "/explanation/N".
+//
+// CONVENTION: `look` and `answer` may run at the same time, each in one thread.
+class LiveRun {
+ public:
+  // Without `explain`, explanations are 404. The folder need not be there yet.
+  explicit LiveRun(std::filesystem::path run, ExplainImage explain = {});
+  ~LiveRun();
+
+  // Reads what is new in the folder. Returns whether there is anything for viewers.
+  bool look();
+  HttpReply answer(const HttpRequest& request);
+
+  // Of all replies: nothing but what this server sends, and no script in the page itself.
+  static const char* policy();
+
+ private:
+  struct Published;
+  struct Viewer;
+  struct Pictures;
+
+  std::shared_ptr<const Published> published() const;
+  HttpReply page() const;
+  HttpReply events(const HttpRequest& request);
+  HttpReply picture(int64_t image) const;
+  HttpReply explanation(int64_t image);
+  std::shared_ptr<const Pictures> pictures() const;
+
+  std::filesystem::path folder_;
+  RunFollower follower_;  // of `look` alone
+
+  mutable std::mutex mutex_;  // of the pointer, never of what it points to
+  std::shared_ptr<const Published> published_;
+
+  mutable std::mutex pictures_mutex_;
+  mutable std::shared_ptr<const Pictures> pictures_;
+
+  std::shared_ptr<std::atomic<int>> viewers_ = std::make_shared<std::atomic<int>>(0);
+
+  ExplainImage explain_;
+  std::mutex explaining_;     // while an image is explained, and of what follows
+  std::string explained_by_;  // what the best weights looked like from outside
+  std::map<int64_t, SharedText> explanations_;
+};
+
+}  // namespace glassnet::cli

@@ -1,0 +1,129 @@
+#include "cli/watch.h"
+
+#include <fcntl.h>
+#include <sys/prctl.h>
+#include <sys/resource.h>
+#include <unistd.h>
+
+#include <chrono>
+#include <csignal>
+#include <cstdio>
+#include <string>
+#include <system_error>
+#include <thread>
+
+#include <fmt/format.h>
+
+#include "cli/command.h"
+#include "cli/live_run.h"
+#include "cli/output.h"
+#include "kernels/error.h"
+
+namespace glassnet::cli {
+namespace {
+
+namespace fs = std::filesystem;
+
+constexpr timespec kBetweenLooks = {.tv_sec = 0, .tv_nsec = 500'000'000};
+// Below everything that has not asked to be.
+constexpr int kNiceness = 19;
+
+// What ends the watch, blocked for this thread and those that it starts, so that one of them may
+// wait for it. A signal that our parent ignores for us stays ignored.
+sigset_t block_signals() {
+  sigset_t signals;
+  sigemptyset(&signals);
+  for (const int signal : {SIGINT, SIGTERM}) {
+    struct sigaction now {};
+    sigaction(signal, nullptr, &now);
+    if (now.sa_handler != SIG_IGN) sigaddset(&signals, signal);
+  }
+  pthread_sigmask(SIG_BLOCK, &signals, nullptr);
+  return signals;
+}
+
+// Looks at the run until a signal comes, then once more: a trainer that ends may have written just
+// before. A second signal ends the process at once.
+void follow(LiveRun& live, HttpServer& server, const sigset_t& signals) {
+  while (sigtimedwait(&signals, nullptr, &kBetweenLooks) < 0) {
+    if (live.look()) server.wake();
+  }
+  pthread_sigmask(SIG_UNBLOCK, &signals, nullptr);
+  // Its lock may outlive it for an instant.
+  for (int look = 0; look < 5; ++look) {
+    if (look > 0) std::this_thread::sleep_for(std::chrono::milliseconds(50));
+    if (live.look()) server.wake();
+  }
+  server.stop();
+}
+
+struct Arguments {
+  fs::path run;
+  int port = kWatchPort;
+  int listener = -1;  // a descriptor from watch_beside
+};
+
+int run(const Arguments& a) {
+  std::error_code ignored;
+  if (fs::exists(a.run, ignored) && !fs::is_directory(a.run, ignored)) {
+    throw UsageError(fmt::format("{} is no run's folder", a.run.string()));
+  }
+  const bool beside = a.listener >= 0;
+  Descriptor listener = beside ? Descriptor(a.listener) : listen_on_loopback(a.port);
+  // Training comes first.
+  ::setpriority(PRIO_PROCESS, 0, kNiceness);
+  const sigset_t signals = block_signals();
+  LiveRun live(a.run);
+  HttpServer server(std::move(listener), LiveRun::policy(),
+                    [&](const HttpRequest& request) { return live.answer(request); });
+  if (!beside) {
+    fmt::print("http://127.0.0.1:{}/\n", server.port());
+    std::fflush(stdout);
+    say(fmt::format("watching {}; Ctrl-C ends this, not the training", a.run.string()));
+  }
+  const std::jthread following([&] { follow(live, server, signals); });
+  server.run();
+  return 0;
+}
+
+}  // namespace
+
+void watch_beside(const fs::path& run, const Descriptor& listener) {
+  const std::string folder = run.string(), number = fmt::format("{}", listener.get());
+  const pid_t trainer = ::getpid();
+  const pid_t child = ::fork();
+  require(child >= 0, [] { return "no process can be started to watch the training"; });
+  if (child > 0) return;
+  // From here on only what a process with threads may do after fork.
+  ::prctl(PR_SET_PDEATHSIG, SIGTERM);
+  if (::getppid() != trainer) _exit(0);  // which has ended before it could be noticed
+  // Ctrl-C is for the trainer, which may have an epoch to finish.
+  ::signal(SIGINT, SIG_IGN);
+  ::fcntl(listener.get(), F_SETFD, 0);
+  ::execl("/proc/self/exe", "glassnet", "watch", "--listener", number.c_str(), "--", folder.c_str(),
+          static_cast<char*>(nullptr));
+  _exit(1);
+}
+
+void add_watch(CLI::App& app, Action& action) {
+  CLI::App* command = app.add_subcommand(
+      "watch", "Serve the page of a run that is being trained to browsers on this machine.");
+  command->footer(
+      "Opens the page of `evolve --out page.html` on a run that grows: epochs appear as they are\n"
+      "done, whoever trains it, and stay when training stops and goes on. RUN need not be there "
+      "yet.\n"
+      "Only this machine can connect (127.0.0.1); from another, tunnel with ssh -L.\n\n"
+      "Examples:\n"
+      "  glassnet watch run\n"
+      "  glassnet train photos --out run --watch");
+  auto arguments = std::make_shared<Arguments>();
+  Arguments& a = *arguments;
+  command->add_option("RUN", a.run, "the run's folder")->required();
+  command->add_option("--port", a.port, "of 127.0.0.1; 0 takes a free one")
+      ->check(CLI::Range(0, 65535))
+      ->capture_default_str();
+  command->add_option("--listener", a.listener)->group("");  // hidden
+  command->callback([=, &action] { action = [arguments] { return run(*arguments); }; });
+}
+
+}  // namespace glassnet::cli
