@@ -1,131 +1,27 @@
 #include "cli/http_server.h"
 
-#include <arpa/inet.h>
 #include <netinet/in.h>
-#include <poll.h>
-#include <sys/eventfd.h>
 #include <sys/socket.h>
 #include <unistd.h>
 
 #include <algorithm>
-#include <array>
 #include <cctype>
 #include <cerrno>
 #include <chrono>
 #include <exception>
+#include <string_view>
 #include <system_error>
+#include <thread>
 
 #include <fmt/format.h>
 
 #include "kernels/error.h"
 
+#if defined(GLASSNET_HTTPLIB)
+#include <httplib.h>
+#endif
+
 namespace glassnet::cli {
-namespace {
-
-using std::chrono::milliseconds;
-using std::chrono::seconds;
-
-constexpr size_t kMostConnections = 256;
-constexpr size_t kMostWork = 64;     // that waits for a worker
-constexpr seconds kHeadTime{10};     // for a request to arrive
-constexpr seconds kStallTime{30};    // without the viewer taking a byte of what it is sent
-constexpr seconds kWorkTime{600};    // for a worker
-constexpr seconds kLingerTime{1};    // for a viewer to close after a reply
-constexpr seconds kFarewellTime{2};  // for what is to be sent when the server stops
-constexpr milliseconds kTick{1000};  // between two looks at streams that nobody woke
-
-struct Status {
-  int number;
-  const char* reason;
-};
-constexpr std::array<Status, 11> kStatuses = {{
-    {200, "OK"},
-    {400, "Bad Request"},
-    {403, "Forbidden"},
-    {404, "Not Found"},
-    {405, "Method Not Allowed"},
-    {413, "Content Too Large"},
-    {414, "URI Too Long"},
-    {431, "Request Header Fields Too Large"},
-    {500, "Internal Server Error"},
-    {503, "Service Unavailable"},
-    {505, "HTTP Version Not Supported"},
-}};
-
-const char* reason_of(int status) {
-  const auto* found = std::ranges::find(kStatuses, status, &Status::number);
-  return found == kStatuses.end() ? "" : found->reason;
-}
-
-const char* sentence_of(int status) {
-  switch (status) {
-    case 403:
-      return "this server answers its own page on this machine only";
-    case 405:
-      return "only GET and HEAD are known here";
-    case 413:
-      return "a request has no body here";
-    case 414:
-      return "the address is too long";
-    case 431:
-      return "the request's head is too long";
-    case 505:
-      return "only HTTP/1.0 and HTTP/1.1 are spoken here";
-    default:
-      return "this is not a request";
-  }
-}
-
-std::string system_sentence(int error) {
-  return std::generic_category().message(error);
-}
-
-// RFC 9110's token, of which methods and field names are made.
-bool is_token(std::string_view text) {
-  constexpr std::string_view kMarks = "!#$%&'*+-.^_`|~";
-  return !text.empty() && std::ranges::all_of(text, [&](char c) {
-    return std::isalnum(static_cast<unsigned char>(c)) != 0 || kMarks.find(c) != kMarks.npos;
-  });
-}
-
-bool is_visible(std::string_view text) {
-  return std::ranges::all_of(text, [](char c) { return c > ' ' && c < '\x7f'; });
-}
-
-// Tabs and everything that is no control character, whatever its encoding.
-bool is_field_value(std::string_view text) {
-  return std::ranges::none_of(text, [](char c) {
-    const auto byte = static_cast<unsigned char>(c);
-    return (byte < ' ' && c != '\t') || byte == 0x7f;
-  });
-}
-
-std::string_view trimmed(std::string_view text) {
-  const size_t first = text.find_first_not_of(" \t");
-  if (first == text.npos) return {};
-  return text.substr(first, text.find_last_not_of(" \t") - first + 1);
-}
-
-// 127.0.0.1 or localhost, with any port, which a tunnel may have changed. A page of another site
-// whose name was made to lead here still has that site's name.
-bool is_this_machine(std::string_view host) {
-  const std::string_view name = host.substr(0, host.find(':'));
-  if (name.size() < host.size()) {
-    const std::string_view port = host.substr(name.size() + 1);
-    if (port.size() > 5 || port.find_first_not_of("0123456789") != port.npos) return false;
-  }
-  std::string lower(name);
-  std::ranges::transform(lower, lower.begin(), [](unsigned char c) { return std::tolower(c); });
-  return lower == "127.0.0.1" || lower == "localhost";
-}
-
-// What browsers tell of the page that asks; other programs say nothing.
-bool is_own_page(const HttpRequest& request) {
-  const std::string site = request.field("sec-fetch-site");
-  return site.empty() || site == "same-origin" || site == "none" || request.path == "/";
-}
-
-}  // namespace
 
 // --- sockets -------------------------------------------------------------------------------------
 
@@ -134,10 +30,15 @@ Descriptor::~Descriptor() {
 }
 
 Descriptor listen_on_loopback(int port) {
-  Descriptor listener(::socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0));
+#if !defined(GLASSNET_HTTPLIB)
+  throw Error(
+      "this program was built without cpp-httplib, with which runs are watched; install Debian's "
+      "libcpp-httplib-dev and build it again");
+#endif
+  Descriptor listener(::socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0));
   const auto fail = [&](int error) {
     throw Error(fmt::format("port {} of 127.0.0.1 cannot be listened on: {}", port,
-                            system_sentence(error)));
+                            std::generic_category().message(error)));
   };
   if (listener.get() < 0) fail(errno);
   // So that a server that is started again gets its port while old connections fade.
@@ -155,7 +56,7 @@ Descriptor listen_on_loopback(int port) {
   bool listening = listen();
   // A predecessor that is just ending lets go of its port.
   for (int wait = 0; !listening && errno == EADDRINUSE && wait < 10; ++wait) {
-    std::this_thread::sleep_for(milliseconds(100));
+    std::this_thread::sleep_for(std::chrono::milliseconds(100));
     listening = listen();
   }
   if (!listening) {
@@ -180,348 +81,212 @@ int port_of(const Descriptor& listener) {
   return ntohs(address.sin_port);
 }
 
+HttpReply refusal(int status, const std::string& sentence) {
+  return {.status = status, .body = std::make_shared<std::string>(sentence + "\n")};
+}
+
+#if defined(GLASSNET_HTTPLIB)
+
 // --- requests ------------------------------------------------------------------------------------
 
-std::string HttpRequest::field(const std::string& name) const {
-  const auto found = fields.find(name);
-  return found == fields.end() ? std::string() : found->second;
+namespace {
+
+using std::chrono::seconds;
+
+constexpr seconds kReadTime{5};      // for the next bytes of a request
+constexpr seconds kWriteTime{10};    // without the viewer taking a byte of what it is sent
+constexpr seconds kTick{1};          // between two looks at streams that nobody woke
+constexpr seconds kFarewellTime{2};  // for the last of streams when the server stops
+
+std::string_view sentence_of(int status) {
+  switch (status) {
+    case 403:
+      return "this server answers its own page on this machine only";
+    case 404:
+      return "there is nothing here";
+    case 405:
+      return "only GET and HEAD are known here";
+    case 413:
+      return "a request has no body here";
+    case 414:
+      return "the address is too long";
+    default:
+      return "this is not a request";
+  }
 }
 
-int parse_request(std::string_view head, HttpRequest& request) {
-  constexpr std::string_view kEnd = "\r\n";
-  size_t end = head.find(kEnd);
-  if (end == head.npos || !head.ends_with("\r\n\r\n")) return 400;
-  if (end > kMostRequestLine) return 414;
-  if (head.size() > kMostHead) return 431;
-
-  const std::string_view line = head.substr(0, end);
-  const size_t space = line.find(' '), last = line.rfind(' ');
-  if (space == last) return 400;
-  const std::string_view method = line.substr(0, space), version = line.substr(last + 1);
-  const std::string_view target = line.substr(space + 1, last - space - 1);
-  if (!is_token(method) || !target.starts_with('/') || !is_visible(target)) return 400;
-  if (version != "HTTP/1.1" && version != "HTTP/1.0") {
-    return version.starts_with("HTTP/") ? 505 : 400;
+// 127.0.0.1 or localhost, with any port, which a tunnel may have changed. A page of another site
+// whose name was made to lead here still has that site's name.
+bool is_this_machine(const std::string& host) {
+  std::string name = host.substr(0, host.find(':'));
+  if (name.size() < host.size()) {
+    const std::string port = host.substr(name.size() + 1);
+    if (port.size() > 5 || port.find_first_not_of("0123456789") != port.npos) return false;
   }
-  const size_t query = target.find('?');
-  request.method = method;
-  request.path = target.substr(0, query);
-  request.query = query == target.npos ? std::string_view{} : target.substr(query + 1);
-
-  for (size_t begin = end + kEnd.size(); (end = head.find(kEnd, begin)) != begin;
-       begin = end + kEnd.size()) {
-    const std::string_view field = head.substr(begin, end - begin);
-    const size_t colon = field.find(':');
-    if (colon == field.npos || !is_token(field.substr(0, colon))) return 400;
-    const std::string_view value = trimmed(field.substr(colon + 1));
-    if (!is_field_value(value)) return 400;
-    std::string name(field.substr(0, colon));
-    std::ranges::transform(name, name.begin(), [](unsigned char c) { return std::tolower(c); });
-    const bool added = request.fields.emplace(name, value).second;
-    // Twice, and each reader would choose another one.
-    if (!added && (name == "host" || name == "content-length" || name == "transfer-encoding")) {
-      return 400;
-    }
-  }
-  if (method != "GET" && method != "HEAD") return 405;
-  const std::string length = request.field("content-length");
-  if (request.fields.contains("transfer-encoding") || (!length.empty() && length != "0")) {
-    return 413;
-  }
-  if (!request.fields.contains("host")) return 400;
-  return is_this_machine(request.field("host")) && is_own_page(request) ? 0 : 403;
+  std::ranges::transform(name, name.begin(), [](unsigned char c) { return std::tolower(c); });
+  return name == "127.0.0.1" || name == "localhost";
 }
 
-HttpReply refusal(int status, const std::string& sentence) {
-  HttpReply reply{.status = status, .body = std::make_shared<std::string>(sentence + "\n")};
-  if (status == 405) reply.fields.emplace_back("Allow: GET, HEAD");
-  return reply;
+// What browsers tell of the page that asks; other programs say nothing.
+bool is_own_page(const httplib::Request& request) {
+  const std::string site = request.get_header_value("Sec-Fetch-Site");
+  return site.empty() || site == "same-origin" || site == "none" || request.path == "/";
 }
+
+// The status that a request is refused with before its body would be read, or 0.
+int refused(const httplib::Request& request) {
+  if (request.method != "GET" && request.method != "HEAD") return 405;
+  const std::string length = request.get_header_value("Content-Length");
+  if (request.has_header("Transfer-Encoding") || (!length.empty() && length != "0")) return 413;
+  if (request.get_header_value_count("Host") != 1) return 400;
+  return is_this_machine(request.get_header_value("Host")) && is_own_page(request) ? 0 : 403;
+}
+
+}  // namespace
 
 // --- the server ----------------------------------------------------------------------------------
 
-struct HttpServer::Connection {
-  enum class Phase {
-    kReading,    // the request arrives
-    kWorking,    // a worker makes the reply
-    kSending,    // the reply leaves
-    kStreaming,  // and is followed by events
-    kLingering,  // all is said: a close now could take what has not been read from the viewer
-    kDone,
-  };
-
-  Descriptor socket;
-  Phase phase = Phase::kReading;
-  Clock::time_point deadline;
-  std::string received;
-  bool deaf = false;  // the viewer has said all it will
-  bool slow = false;  // what it waits for is
-  bool head_only = false;
-  std::vector<SharedText> outgoing;  // what is left of it begins in the first, at `sent`
-  size_t sent = 0;
+// Events for a viewer, counted as long as they may be asked for.
+struct HttpServer::Stream {
   std::function<SharedText()> events;
+  std::shared_ptr<std::atomic<int>> count;
+
+  Stream(std::function<SharedText()> made, std::shared_ptr<std::atomic<int>> streams)
+      : events(std::move(made)), count(std::move(streams)) {
+    ++*count;
+  }
+  Stream(const Stream&) = delete;
+  Stream& operator=(const Stream&) = delete;
+  ~Stream() { --*count; }
+};
+
+class HttpServer::Library : public httplib::Server {
+ public:
+  explicit Library(Descriptor listener) { svr_sock_ = listener.release(); }
 };
 
 HttpServer::HttpServer(Descriptor listener, std::string policy, Handler handler)
-    : listener_(std::move(listener)),
-      bell_(::eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK)),
-      port_(port_of(listener_)),
-      policy_(std::move(policy)),
-      handler_(std::move(handler)) {
-  require(bell_.get() >= 0, [] { return "the system has no event descriptor to spare"; });
-  for (std::deque<Task>* tasks : {&work_, &work_, &slow_work_}) {
-    workers_.emplace_back([=, this](const std::stop_token& stop) { run_worker(stop, *tasks); });
-  }
+    : port_(port_of(listener)),
+      handler_(std::move(handler)),
+      library_(std::make_unique<Library>(std::move(listener))) {
+  Library& server = *library_;
+  // A stream keeps its thread, which sleeps until there is something new.
+  server.new_task_queue = [] { return new httplib::ThreadPool(kMostConnections); };
+  server.set_keep_alive_max_count(1);
+  server.set_read_timeout(kReadTime);
+  server.set_write_timeout(kWriteTime);
+  server.set_default_headers({{"Content-Security-Policy", policy},
+                              {"X-Content-Type-Options", "nosniff"},
+                              {"Cross-Origin-Resource-Policy", "same-origin"},
+                              {"Cross-Origin-Opener-Policy", "same-origin"},
+                              {"Referrer-Policy", "no-referrer"},
+                              {"Cache-Control", "no-store"}});
+
+  using Handled = httplib::Server::HandlerResponse;
+  server.set_pre_routing_handler([](const httplib::Request& request, httplib::Response& response) {
+    const int status = refused(request);
+    if (status == 0) return Handled::Unhandled;
+    response.status = status;
+    if (status == 405) response.set_header("Allow", "GET, HEAD");
+    return Handled::Handled;
+  });
+  server.set_error_handler([](const httplib::Request&, httplib::Response& response) {
+    if (!response.body.empty() || response.content_length_ > 0) return;
+    response.set_content(fmt::format("{}\n", sentence_of(response.status)),
+                         "text/plain; charset=utf-8");
+  });
+  server.set_exception_handler(
+      [](const httplib::Request&, httplib::Response& response, std::exception_ptr thrown) {
+        response.status = 500;
+        try {
+          std::rethrow_exception(std::move(thrown));
+        } catch (const std::exception& error) {
+          response.set_content(fmt::format("{}\n", error.what()), "text/plain; charset=utf-8");
+        }
+      });
+
+  server.Get(".*", [this](const httplib::Request& asked, httplib::Response& response) {
+    const size_t query = asked.target.find('?');
+    HttpReply reply = handler_(
+        {.method = asked.method,
+         .path = asked.path,
+         .query = query == asked.target.npos ? std::string() : asked.target.substr(query + 1),
+         .last_event = asked.get_header_value("Last-Event-ID")});
+    response.status = reply.status;
+    for (const auto& [name, value] : reply.fields) response.set_header(name, value);
+    if (reply.events) {
+      response.set_chunked_content_provider(
+          reply.type, [this, stream = std::make_shared<Stream>(std::move(reply.events), streams_)](
+                          size_t, httplib::DataSink& sink) {
+            const bool last = stopping_;
+            const uint64_t rings = this->rings();
+            while (const SharedText text = stream->events()) {
+              if (!sink.write(text->data(), text->size())) return false;
+            }
+            if (last) {
+              sink.done();
+              return true;
+            }
+            wait_for_news(rings);
+            return sink.is_writable();  // not when the viewer has left
+          });
+    } else if (reply.body && !reply.body->empty()) {
+      response.set_content_provider(
+          reply.body->size(), reply.type,
+          [body = reply.body](size_t offset, size_t length, httplib::DataSink& sink) {
+            return sink.write(body->data() + offset, length);
+          });
+    }
+  });
 }
 
 HttpServer::~HttpServer() = default;
 
-void HttpServer::wake() noexcept {
-  const uint64_t one = 1;
-  [[maybe_unused]] const auto written = ::write(bell_.get(), &one, sizeof one);
+uint64_t HttpServer::rings() {
+  const std::lock_guard lock(mutex_);
+  return rings_;
 }
 
-void HttpServer::stop() noexcept {
-  stopping_.store(true);
-  wake();
+void HttpServer::wait_for_news(uint64_t rings) {
+  std::unique_lock lock(mutex_);
+  news_.wait_for(lock, kTick, [&] { return rings_ != rings; });
 }
 
 void HttpServer::run() {
-  using Phase = Connection::Phase;
-  Clock::time_point farewell = Clock::time_point::max();
-  std::vector<pollfd> polled;
-  std::vector<uint64_t> ids;
-  while (true) {
-    const bool stopping = stopping_.load();
-    const auto now = Clock::now();
-    if (stopping && farewell == Clock::time_point::max()) {
-      farewell = now + kFarewellTime;
-      listener_ = Descriptor();
-    }
-    take_finished_work();
-
-    polled = {{bell_.get(), POLLIN, 0}};
-    ids.clear();
-    for (auto at = connections_.begin(); at != connections_.end();) {
-      auto& [id, connection] = *at;
-      if (connection.phase == Phase::kStreaming && connection.outgoing.empty()) {
-        connection.deadline = now + kStallTime;
-        if (SharedText next = connection.events()) {
-          connection.outgoing.push_back(std::move(next));
-        } else if (stopping) {
-          connection.phase = Phase::kDone;
-        }
-      }
-      const bool idle = connection.phase == Phase::kReading || connection.phase == Phase::kWorking;
-      if (connection.phase == Phase::kDone || now > connection.deadline || (stopping && idle)) {
-        forget_work(id);
-        at = connections_.erase(at);
-        continue;
-      }
-      const int events =
-          (connection.deaf ? 0 : POLLIN) | (connection.outgoing.empty() ? 0 : POLLOUT);
-      polled.push_back({connection.socket.get(), static_cast<short>(events), 0});
-      ids.push_back(id);
-      ++at;
-    }
-    if (stopping && (connections_.empty() || now > farewell)) return;
-    // Those beyond what there is room for wait in the system's queue.
-    const bool accepting =
-        !stopping && connections_.size() < kMostConnections && now >= accept_from_;
-    if (accepting) polled.push_back({listener_.get(), POLLIN, 0});
-
-    ::poll(polled.data(), polled.size(), static_cast<int>(kTick.count()));
-    if (polled[0].revents != 0) {
-      uint64_t rings = 0;
-      [[maybe_unused]] const auto got = ::read(bell_.get(), &rings, sizeof rings);
-    }
-    for (size_t i = 0; i < ids.size(); ++i) {
-      if (polled[i + 1].revents == 0) continue;
-      serve(ids[i], connections_.at(ids[i]), polled[i + 1].revents);
-    }
-    if (accepting && polled.back().revents != 0) accept_some();
-  }
+  if (!stopping_) library_->listen_after_bind();
+  ended_ = true;
 }
 
-void HttpServer::accept_some() {
-  while (connections_.size() < kMostConnections) {
-    Descriptor socket(::accept4(listener_.get(), nullptr, nullptr, SOCK_CLOEXEC | SOCK_NONBLOCK));
-    if (socket.get() < 0) {
-      // Without descriptors to spare the same connection would be offered again at once.
-      if (errno == EMFILE || errno == ENFILE) accept_from_ = Clock::now() + milliseconds(200);
-      return;
-    }
-    Connection& connection = connections_[next_id_++];
-    connection.socket = std::move(socket);
-    connection.deadline = Clock::now() + kHeadTime;
-  }
-}
-
-void HttpServer::serve(uint64_t id, Connection& connection, short events) {
-  using Phase = Connection::Phase;
-  if ((events & POLLIN) != 0 && connection.phase == Phase::kReading) {
-    read_head(id, connection);
-  } else if ((events & (POLLIN | POLLHUP | POLLERR)) != 0) {
-    // Nothing that still comes is looked at, but for the end. Who has asked and closes only that
-    // direction may still wait for the reply; but seconds are not spent on those who have left.
-    std::array<char, 16384> ignored;
-    const ssize_t got = ::recv(connection.socket.get(), ignored.data(), ignored.size(), 0);
-    const bool waits = connection.phase == Phase::kSending ||
-                       (connection.phase == Phase::kWorking && !connection.slow);
-    if (got == 0 && waits && (events & (POLLHUP | POLLERR)) == 0) {
-      connection.deaf = true;
-    } else if (got == 0 || (got < 0 && errno != EAGAIN && errno != EINTR)) {
-      connection.phase = Phase::kDone;
-    }
-  }
-  if ((events & POLLOUT) != 0 && connection.phase != Phase::kDone) send_some(connection);
-}
-
-void HttpServer::read_head(uint64_t id, Connection& connection) {
-  std::array<char, 4096> bytes;
-  const ssize_t got = ::recv(connection.socket.get(), bytes.data(), bytes.size(), 0);
-  if (got <= 0) {
-    if (got == 0 || (errno != EAGAIN && errno != EINTR)) {
-      connection.phase = Connection::Phase::kDone;
-    }
-    return;
-  }
-  std::string& received = connection.received;
-  received.append(bytes.data(), static_cast<size_t>(got));
-  const size_t end = received.find("\r\n\r\n");
-  if (end != received.npos) {
-    answer(id, connection, std::string_view(received).substr(0, end + 4));
-  } else if (received.size() > kMostRequestLine && received.find("\r\n") > kMostRequestLine) {
-    reply(id, connection, refusal(414, sentence_of(414)));
-  } else if (received.size() > kMostHead) {
-    reply(id, connection, refusal(431, sentence_of(431)));
-  }
-}
-
-void HttpServer::answer(uint64_t id, Connection& connection, std::string_view head) {
-  HttpRequest request;
-  if (const int status = parse_request(head, request)) {
-    reply(id, connection, refusal(status, sentence_of(status)));
-    return;
-  }
-  connection.head_only = request.method == "HEAD";
-  try {
-    reply(id, connection, handler_(request));
-  } catch (const std::exception& error) {
-    reply(id, connection, refusal(500, error.what()));
-  }
-}
-
-void HttpServer::reply(uint64_t id, Connection& connection, HttpReply reply) {
-  using Phase = Connection::Phase;
-  if (reply.work || reply.slow_work) {
-    const std::lock_guard lock(mutex_);
-    std::deque<Task>& tasks = reply.work ? work_ : slow_work_;
-    if (tasks.size() < kMostWork) {
-      connection.phase = Phase::kWorking;
-      connection.slow = !reply.work;
-      connection.deadline = Clock::now() + kWorkTime;
-      tasks.push_back({id, std::move(reply.work ? reply.work : reply.slow_work)});
-      work_waits_.notify_all();
-      return;
-    }
-    reply = refusal(503, "too much is asked for at once");
-    reply.fields.emplace_back("Retry-After: 1");
-  }
-  std::string head = fmt::format("HTTP/1.1 {} {}\r\nContent-Type: {}\r\n", reply.status,
-                                 reason_of(reply.status), reply.type);
-  // A stream ends where the connection does.
-  if (!reply.events) {
-    head += fmt::format("Content-Length: {}\r\n", reply.body ? reply.body->size() : 0);
-  }
-  for (const std::string& field : reply.fields) head += field + "\r\n";
-  head += fmt::format(
-      "Content-Security-Policy: {}\r\n"
-      "X-Content-Type-Options: nosniff\r\n"
-      "Cross-Origin-Resource-Policy: same-origin\r\n"
-      "Cross-Origin-Opener-Policy: same-origin\r\n"
-      "Referrer-Policy: no-referrer\r\n"
-      "Cache-Control: no-store\r\n"
-      "Connection: close\r\n\r\n",
-      policy_);
-  connection.outgoing = {std::make_shared<std::string>(std::move(head))};
-  connection.sent = 0;
-  connection.received.clear();
-  connection.deadline = Clock::now() + kStallTime;
-  connection.phase = Phase::kSending;
-  if (connection.head_only) return;
-  if (reply.body && !reply.body->empty()) connection.outgoing.push_back(std::move(reply.body));
-  if (reply.events) {
-    connection.events = std::move(reply.events);
-    connection.phase = Phase::kStreaming;
-  }
-}
-
-void HttpServer::send_some(Connection& connection) {
-  using Phase = Connection::Phase;
-  while (!connection.outgoing.empty()) {
-    const std::string& text = *connection.outgoing.front();
-    const ssize_t sent = ::send(connection.socket.get(), text.data() + connection.sent,
-                                text.size() - connection.sent, MSG_NOSIGNAL);
-    if (sent < 0) {
-      if (errno == EINTR) continue;
-      if (errno != EAGAIN) connection.phase = Phase::kDone;
-      return;
-    }
-    connection.deadline = Clock::now() + kStallTime;
-    connection.sent += static_cast<size_t>(sent);
-    if (connection.sent < text.size()) continue;
-    connection.outgoing.erase(connection.outgoing.begin());
-    connection.sent = 0;
-  }
-  if (connection.phase == Phase::kSending) {
-    ::shutdown(connection.socket.get(), SHUT_WR);
-    connection.phase = Phase::kLingering;
-    connection.deadline = Clock::now() + kLingerTime;
-  }
-}
-
-void HttpServer::take_finished_work() {
-  std::vector<std::pair<uint64_t, HttpReply>> finished;
+void HttpServer::wake() {
   {
     const std::lock_guard lock(mutex_);
-    finished.swap(finished_);
+    ++rings_;
   }
-  for (auto& [id, made] : finished) {
-    const auto found = connections_.find(id);
-    if (found != connections_.end()) reply(id, found->second, std::move(made));
-  }
+  news_.notify_all();
 }
 
-// What nobody waits for any more.
-void HttpServer::forget_work(uint64_t id) {
-  const std::lock_guard lock(mutex_);
-  for (std::deque<Task>* tasks : {&work_, &slow_work_}) {
-    std::erase_if(*tasks, [&](const Task& task) { return task.id == id; });
+void HttpServer::stop() {
+  stopping_ = true;
+  wake();
+  // The library's stop() does nothing before it listens, and cuts streams off.
+  const auto end = std::chrono::steady_clock::now() + kFarewellTime;
+  while (!ended_ &&
+         (!library_->is_running() || (*streams_ > 0 && std::chrono::steady_clock::now() < end))) {
+    std::this_thread::sleep_for(std::chrono::milliseconds(1));
   }
+  library_->stop();
 }
 
-void HttpServer::run_worker(const std::stop_token& stop, std::deque<Task>& tasks) {
-  while (true) {
-    Task task;
-    {
-      std::unique_lock lock(mutex_);
-      if (!work_waits_.wait(lock, stop, [&] { return !tasks.empty(); })) return;
-      task = std::move(tasks.front());
-      tasks.pop_front();
-    }
-    HttpReply made;
-    try {
-      made = task.make();
-    } catch (const std::exception& error) {
-      made = refusal(500, error.what());
-    }
-    {
-      const std::lock_guard lock(mutex_);
-      finished_.emplace_back(task.id, std::move(made));
-    }
-    wake();
-  }
-}
+#else
+
+class HttpServer::Library {};
+
+HttpServer::HttpServer(Descriptor listener, std::string, Handler) : port_(port_of(listener)) {}
+HttpServer::~HttpServer() = default;
+void HttpServer::run() {}
+void HttpServer::wake() {}
+void HttpServer::stop() {}
+
+#endif
 
 }  // namespace glassnet::cli

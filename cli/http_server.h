@@ -1,28 +1,17 @@
 // HTTP for the browsers of one machine: pages that are made in memory, and streams of events.
 //
-// It listens on 127.0.0.1 and nowhere else. A connection is one request, GET or HEAD without a
-// body, whose head has at most kMostHead bytes; everything else is refused in a sentence and
-// closed, and so is what another site's page asks for, or what asks for another host than this one.
-// No file is ever named by a request.
-//
-// One thread waits for all connections at once and sends what is shared between them, so that a
-// hundred viewers cost a hundred sockets. (Debian's cpp-httplib, 0.11, keeps a thread for each
-// stream, reads header lines and bodies without end before a handler is asked, and brings OpenSSL.)
+// It listens on 127.0.0.1 and nowhere else. GET and HEAD without a body are answered; everything
+// else is refused in a sentence, and so is what another site's page asks for, or what asks for
+// another host than this one. No file is ever named by a request. The protocol is cpp-httplib's.
 #pragma once
 
 #include <atomic>
-#include <chrono>
 #include <condition_variable>
 #include <cstdint>
-#include <deque>
 #include <functional>
-#include <map>
 #include <memory>
 #include <mutex>
-#include <stop_token>
 #include <string>
-#include <string_view>
-#include <thread>
 #include <utility>
 #include <vector>
 
@@ -32,40 +21,30 @@ namespace glassnet::cli {
 class Descriptor {
  public:
   explicit Descriptor(int number = -1) : number_(number) {}
-  Descriptor(Descriptor&& other) noexcept : number_(std::exchange(other.number_, -1)) {}
+  Descriptor(Descriptor&& other) noexcept : number_(other.release()) {}
   Descriptor& operator=(Descriptor&& other) noexcept {
     std::swap(number_, other.number_);
     return *this;
   }
   ~Descriptor();
   int get() const { return number_; }
+  int release() { return std::exchange(number_, -1); }
 
  private:
   int number_;
 };
 
 // A socket that listens on that port of 127.0.0.1; 0 takes a free one. Throws Error, a sentence
-// that says what to do, when the port is taken and stays so for a second.
+// that says what to do, when the port is taken and stays so for a second, or when this program was
+// built without cpp-httplib.
 Descriptor listen_on_loopback(int port);
 // Throws Error for what is no socket with a port.
 int port_of(const Descriptor& listener);
 
 struct HttpRequest {
-  std::string method, path, query;            // "GET", "/events", "after=3": nothing is decoded
-  std::map<std::string, std::string> fields;  // header fields by name in lower case
-
-  // Empty when it is not there.
-  std::string field(const std::string& name) const;
+  std::string method, path, query;  // "GET", "/events", "after=3"
+  std::string last_event;           // the field Last-Event-ID, mostly empty
 };
-
-inline constexpr size_t kMostRequestLine = 4096;
-inline constexpr size_t kMostHead = 16384;
-
-// Reads a head, the bytes up to the empty line, which is part of it. Returns 0, or the status to
-// refuse it with: 400 where it is not HTTP, 405 for another method than GET and HEAD, 413 for a
-// body, 414 and 431 where it is too long, 505 for another version than 1.0 and 1.1, 403 for another
-// host than this machine and for another site's page that asks for more than "/".
-int parse_request(std::string_view head, HttpRequest& request);
 
 // Text that several connections may be sending.
 using SharedText = std::shared_ptr<const std::string>;
@@ -74,22 +53,20 @@ struct HttpReply {
   int status = 200;
   std::string type = "text/plain; charset=utf-8";
   SharedText body;
-  std::vector<std::string> fields;  // further header lines: "Retry-After: 2"
+  std::vector<std::pair<std::string, std::string>> fields;  // further ones: {"Retry-After", "2"}
 
-  // Instead of a body, one of these. Asked whenever the viewer has taken all it was sent, and after
-  // every wake() and about every second then: what to send next, or null for nothing yet.
+  // Instead of a body. Asked whenever the viewer has taken all it was sent, and after every wake()
+  // and about every second then: what to send next, or null for nothing yet.
   std::function<SharedText()> events;
-  // Makes the reply on one of the server's two workers, since it takes longer than a millisecond;
-  // or on a third, one at a time and in the order in which they were asked for, since it takes
-  // seconds.
-  std::function<HttpReply()> work, slow_work;
 };
 // With the sentence as its body, a line.
 HttpReply refusal(int status, const std::string& sentence);
 
+inline constexpr int kMostConnections = 96;  // at a time; others wait for their turn
+
 class HttpServer {
  public:
-  // Asked by the thread in run(); what it throws becomes a 500.
+  // Called by a thread for each connection; what it throws becomes a 500.
   using Handler = std::function<HttpReply(const HttpRequest&)>;
 
   // `policy` is the Content-Security-Policy of every reply.
@@ -99,45 +76,28 @@ class HttpServer {
   HttpServer& operator=(const HttpServer&) = delete;
 
   int port() const { return port_; }
-  // Serves until stop(); what was to be sent by then is sent first, for two seconds at most.
+  // Serves until stop(); streams are asked once more then.
   void run();
   // From any thread: there may be something new for streams.
-  void wake() noexcept;
-  // From any thread, and from a signal handler.
-  void stop() noexcept;
+  void wake();
+  // From any thread.
+  void stop();
 
  private:
-  struct Connection;
-  using Clock = std::chrono::steady_clock;
+  class Library;
+  struct Stream;
 
-  void accept_some();
-  void serve(uint64_t id, Connection& connection, short events);
-  void read_head(uint64_t id, Connection& connection);
-  void answer(uint64_t id, Connection& connection, std::string_view head);
-  void reply(uint64_t id, Connection& connection, HttpReply reply);
-  void send_some(Connection& connection);
-  void take_finished_work();
-  void forget_work(uint64_t id);
-  struct Task {
-    uint64_t id;
-    std::function<HttpReply()> make;
-  };
-  void run_worker(const std::stop_token& stop, std::deque<Task>& tasks);
+  uint64_t rings();
+  void wait_for_news(uint64_t rings);
 
-  Descriptor listener_, bell_;  // the bell wakes the poll
   int port_;
-  std::string policy_;
   Handler handler_;
-  std::atomic<bool> stopping_{false};
-  std::map<uint64_t, Connection> connections_;
-  uint64_t next_id_ = 0;
-  Clock::time_point accept_from_;
-
-  std::mutex mutex_;  // of what follows
-  std::condition_variable_any work_waits_;
-  std::deque<Task> work_, slow_work_;
-  std::vector<std::pair<uint64_t, HttpReply>> finished_;
-  std::vector<std::jthread> workers_;  // the last member: they use all others
+  std::mutex mutex_;  // of the next two
+  std::condition_variable news_;
+  uint64_t rings_ = 0;  // calls of wake()
+  std::atomic<bool> stopping_{false}, ended_{false};
+  std::shared_ptr<std::atomic<int>> streams_ = std::make_shared<std::atomic<int>>(0);
+  std::unique_ptr<Library> library_;
 };
 
 }  // namespace glassnet::cli

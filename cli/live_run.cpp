@@ -219,7 +219,7 @@ bool LiveRun::look() {
 HttpReply LiveRun::answer(const HttpRequest& request) {
   const std::string& path = request.path;
   if (path == "/") {
-    return {.work = [this] { return page(); }};
+    return page();
   }
   if (path == "/events") return events(request);
   if (const LiveAsset asset = live_asset(path); !asset.type.empty()) {
@@ -230,11 +230,11 @@ HttpReply LiveRun::answer(const HttpRequest& request) {
   };
   const auto images = std::ssize(published()->record->log.header.images);
   if (const int64_t image = image_of("/picture/"); image >= 0 && image < images) {
-    return {.work = [this, image] { return picture(image); }};
+    return picture(image);
   }
   if (const int64_t image = image_of("/explanation/"); image >= 0 && image < images) {
     if (!explain_) return refusal(404, "this server explains no images");
-    return {.slow_work = [this, image] { return explanation(image); }};
+    return explanation(image);
   }
   return not_found();
 }
@@ -265,11 +265,11 @@ HttpReply LiveRun::events(const HttpRequest& request) {
   viewer->count = viewers_;
   if (++*viewers_ > kMostViewers) {
     HttpReply reply = refusal(503, fmt::format("{} viewers follow this run already", kMostViewers));
-    reply.fields.emplace_back("Retry-After: 5");
+    reply.fields.emplace_back("Retry-After", "5");
     return reply;
   }
   // A browser that connects again by itself names the last event that it was sent.
-  std::string mark = request.field("last-event-id");
+  std::string mark = request.last_event;
   if (mark.empty() && request.query.starts_with("after=")) mark = request.query.substr(6);
   const auto now = published();
   const int64_t epochs = number_in(std::string_view(mark).substr(0, mark.find('-')));
@@ -307,6 +307,7 @@ HttpReply LiveRun::picture(int64_t image) const {
 }
 
 HttpReply LiveRun::explanation(int64_t image) {
+  const std::lock_guard lock(explaining_);
   const std::string weights = appearance(RunFolder(folder_).best());
   if (weights != explained_by_ || explanations_.size() >= kMostExplanations) explanations_.clear();
   explained_by_ = weights;

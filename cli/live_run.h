@@ -64,7 +64,7 @@ class LiveRun {
   std::shared_ptr<std::atomic<int>> viewers_ = std::make_shared<std::atomic<int>>(0);
 
   ExplainImage explain_;
-  // Of the slow worker alone.
+  std::mutex explaining_;     // while an image is explained, and of the next two
   std::string explained_by_;  // what the best weights looked like from outside
   std::map<int64_t, SharedText> explanations_;
 };

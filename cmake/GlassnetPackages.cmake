@@ -27,6 +27,12 @@ endif()
 find_program(GLASSNET_ESBUILD esbuild)
 find_path(GLASSNET_D3 d3-selection/package.json PATHS /usr/share/nodejs /usr/lib/node_modules NO_DEFAULT_PATH)
 
+# For `glassnet watch`, likewise.
+find_package(Httplib QUIET)
+if(NOT Httplib_FOUND)
+  message(STATUS "Without cpp-httplib (Debian's libcpp-httplib-dev): runs cannot be watched")
+endif()
+
 if(GLASSNET_ONEDNN)
   find_package(dnnl CONFIG)  # whose CMake file asks for OpenCL; nothing here uses it
   if(NOT dnnl_FOUND)
