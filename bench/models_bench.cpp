@@ -1,0 +1,158 @@
+// One row of the benchmark of whole networks, for scripts/bench, which takes turns with a peer that
+// answers the same (bench/libtorch_bench.cpp).
+//
+//   glassnet_models_bench prepare MODEL SIZE BATCH FOLDER
+//
+// writes what both sides read: FOLDER/weights.safetensors, a network as initialised, with
+// torchvision's names, and FOLDER/images.npy, (BATCH, SIZE, SIZE, 3) float32. It prints the network's
+// multiply-adds for an image, and those of its first convolution.
+//
+//   glassnet_models_bench peak
+//
+// prints the machine's peak (bench/machine_peak.h) in GFLOP/s.
+//
+//   glassnet_models_bench WHAT PRECISION MODE FOLDER
+//
+// WHAT is forward, train, saliency or gradcam; PRECISION fp32 or bf16; MODE is ours: eager. After a
+// first step it prints the milliseconds since main began; then each line of the input is answered:
+// "step" by the milliseconds of one more, "result FILE" by writing what the last one computed (.npy:
+// logits, the loss, or a map of the first image) and "memory" by the highest resident memory of the
+// process in MiB.
+#include <sys/resource.h>
+
+#include <chrono>
+#include <cstdio>
+#include <functional>
+#include <iostream>
+#include <string>
+#include <vector>
+
+#include <fmt/format.h>
+
+#include "bench/machine_peak.h"
+#include "data/loader.h"
+#include "kernels/error.h"
+#include "kernels/flush_denormals.h"
+#include "models/resnet.h"
+#include "models/summary.h"
+#include "models/weights.h"
+#include "tensor/npy.h"
+#include "tensor/random.h"
+#include "training/optimizer.h"
+#include "training/train_step.h"
+#include "xai/explain.h"
+
+namespace glassnet {
+namespace {
+
+using Clock = std::chrono::steady_clock;
+
+constexpr int64_t kClasses = 1000;
+
+double milliseconds_since(Clock::time_point begin) {
+  return std::chrono::duration<double, std::milli>(Clock::now() - begin).count();
+}
+
+void prepare(const std::string& model, int size, int64_t batch, const std::string& folder) {
+  const auto network = make_model(model, {.classes = kClasses});
+  initialise(*network, /*seed=*/0);
+  ModelCard card{.model = model, .image_size = size};
+  for (int64_t i = 0; i < kClasses; ++i) card.classes.push_back(fmt::format("{}", i));
+  save_weights(folder + "/weights.safetensors", *network, card);
+  const ModelSummary summary = summarise(*network, size);
+  fmt::print("{} {}\n", summary.multiply_adds, summary.layers.front().multiply_adds);
+  save_npy(folder + "/images.npy", random_normal({batch, size, size, 3}, 1, /*seed=*/1,
+                                                 static_cast<uint64_t>(Stream::kUser)));
+}
+
+// What a step does and what it has computed.
+struct Row {
+  std::function<void()> step;
+  std::function<Tensor()> result;
+};
+
+Row row_of(const std::string& what, DType compute, Module& model, const Tensor& images) {
+  if (what == "train") {
+    model.train();
+    auto sgd = std::shared_ptr<Optimizer>(make_sgd(model.named_parameters()));
+    auto train = std::make_shared<TrainStep>(model, *sgd, TrainStepOptions{.compute = compute});
+    auto batch = std::make_shared<Batch>();
+    batch->images = images.to(compute);
+    std::vector<int64_t> labels;
+    for (int64_t i = 0; i < images.dim(0); ++i) labels.push_back(i % kClasses);
+    batch->labels = Tensor::from(labels, {images.dim(0)});
+    auto loss = std::make_shared<double>();
+    // At a rate of 0: otherwise the loss of one batch would soon vanish, and its gradients with it.
+    return {[=] {
+              train->start(*batch, 0);
+              *loss = train->finish().loss;
+            },
+            [=] { return Tensor::from(std::vector{*loss}, {1}); }};
+  }
+  auto last = std::make_shared<Tensor>();
+  const auto result = [=] { return last->to(DType::kFloat32); };
+  if (what == "forward") {
+    const Tensor input = images.to(compute);
+    return {[=, &model] {
+              const NoGrad no_grad;
+              *last = model(Variable(input)).value();
+            },
+            result};
+  }
+  const Tensor first = images.slice(0, 1);
+  return {[=, &model] { *last = explain(model, first, what, {.target = 0}).map; }, result};
+}
+
+int answer(const std::string& what, const std::string& precision, const std::string& folder,
+           Clock::time_point begin) {
+  const kernels::FlushDenormals flush;
+  const LoadedModel loaded = load_model(folder + "/weights.safetensors");
+  const Row row = row_of(what, precision == "bf16" ? DType::kBFloat16 : DType::kFloat32,
+                         *loaded.model, load_npy(folder + "/images.npy"));
+  row.step();
+  std::cout << milliseconds_since(begin) << std::endl;
+  std::string word;
+  while (std::cin >> word) {
+    if (word == "step") {
+      const auto from = Clock::now();
+      row.step();
+      std::cout << milliseconds_since(from) << std::endl;
+    } else if (word == "result") {
+      std::string path;
+      std::cin >> path;
+      save_npy(path, row.result());
+      std::cout << 0 << std::endl;
+    } else if (word == "memory") {
+      rusage usage = {};
+      getrusage(RUSAGE_SELF, &usage);
+      std::cout << static_cast<double>(usage.ru_maxrss) / 1024 << std::endl;
+    } else {
+      throw UsageError(fmt::format("'{}' is no question", word));
+    }
+  }
+  return 0;
+}
+
+}  // namespace
+}  // namespace glassnet
+
+int main(int argc, char** argv) {
+  const auto begin = std::chrono::steady_clock::now();
+  const std::vector<std::string> words(argv + 1, argv + argc);
+  try {
+    if (words.size() == 5 && words[0] == "prepare") {
+      glassnet::prepare(words[1], std::stoi(words[2]), std::stoi(words[3]), words[4]);
+      return 0;
+    }
+    if (words == std::vector<std::string>{"peak"}) {
+      fmt::print("{}\n", glassnet::measure_peak_flops() / 1e9);
+      return 0;
+    }
+    if (words.size() == 4) return glassnet::answer(words[0], words[1], words[3], begin);
+    std::fputs("usage: glassnet_models_bench WHAT PRECISION MODE FOLDER\n", stderr);
+    return 2;
+  } catch (const std::exception& error) {
+    std::fprintf(stderr, "glassnet_models_bench: %s\n", error.what());
+    return 1;
+  }
+}
