@@ -114,6 +114,8 @@ export class Explained {
       el("div", {class: "maps"},
         photograph ? figure("Photograph", photograph, el("span", {}, "as the network sees it")) : null,
         methods.map(({name, note, trust, picture}) => figure(name, picture, note ? el("span", {}, note) : null, trustLines(trust)))),
+      methods.some(({trust}) => trust.length > 0)
+        ? el("p", {class: "quiet small"}, "In brackets: random maps. Coloured: no better than those.") : null,
     ].filter(Boolean));
   }
 
@@ -166,10 +168,12 @@ const driftInWords = (name, drifts) =>
   `${name}: rank correlation with the map of the kept epoch before. ${
     drifts.map(({one, value}) => `Epoch ${one.epoch}: ${twoDecimals(value)}`).join(", ")}`;
 
-// "deletion 0.21, random 0.40": what is not better than chance is said to be so.
+// "deletion 0.21 (0.40)", in brackets that of random maps.
 export function trustLines(trust) {
-  return trust.map(({name, value, random, better}) => el("span", {class: better ? "measure" : "measure worse"},
-    `${name} ${twoDecimals(value)}, random ${twoDecimals(random)}${better ? "" : ": no better"}`));
+  return trust.map(({name, value, random, better}) => el("span", {
+    class: better ? "measure" : "measure worse",
+    title: `random maps: ${twoDecimals(random)}${better ? "" : "; this one is no better"}`,
+  }, `${name} ${twoDecimals(value)} (${twoDecimals(random)})`));
 }
 
 function enlarge({methods, photograph}) {

@@ -13,7 +13,7 @@ export function drawReport(report, run, colours, store) {
   const before = [configuration(report), model(report), curves(report)];
   const after = [confusion(report, run, colours, store), examples(run, colours, store), trust(report), summary(report)];
   byId("before").replaceChildren(headline(report), ...before.filter(Boolean), title("Confusion Evolution", "evolution-title",
-    "Every row is an image, every column an epoch. Click an image to see its photograph, its history and its explanations."));
+    "Every row is an image, every column an epoch. Click a row to see its photograph, its history and its explanations; a dot marks those that are explained."));
   byId("after").replaceChildren(...after.filter(Boolean), el("footer", {class: "quiet"}, `Made by ${shown(report.program)}.`));
   const sections = [...document.querySelectorAll(".report h2[id]")];
   byId("contents").replaceChildren(el("b", {}, shown(report.run)), ...sections.map((heading) =>
@@ -34,7 +34,7 @@ const decimals = (value, digits = 2) => (value === null || value === undefined ?
 const grouped = (number) => number.toLocaleString("en");
 
 function headline({run, facts}) {
-  return el("div", {class: "headline"}, el("h1", {}, shown(run)),
+  return el("div", {class: "headline"}, el("h1", {}, "Report of ", named(shown(run))),
     el("dl", {}, facts.map(([label, value, note]) => el("div", {},
       el("dt", {}, label), el("dd", {}, el("b", {}, shown(value)), note ? el("span", {class: "quiet"}, shown(note)) : null)))));
 }
@@ -101,7 +101,7 @@ function chart(name, lines, text, epochs, best, most = null) {
   return el("figure", {}, el("figcaption", {}, el("b", {}, name)),
     svg("svg", {viewBox: `0 0 ${width} ${height}`, role: "img", "aria-label": `${name} over the epochs, at the end ${
       lines.map((one) => `${one.name} ${last(one)}`).join(", ")}`},
-      y.ticks(4).map((value) => [
+      y.ticks(4).flatMap((value) => [
         svg("line", {class: "base", x1: left, x2: width - right, y1: y(value), y2: y(value)}),
         svg("text", {class: "tick", x: left - 8, y: y(value) + 4, "text-anchor": "end"}, text(value).replace(".0 %", " %"))]),
       ticks.map((value) => svg("text", {class: "tick", x: x(value), y: height - 8, "text-anchor": "middle"}, String(value))),
@@ -159,13 +159,13 @@ function examples(run, colours, store) {
     one.why ? el("p", {class: "quiet"}, one.why, el("span", {class: "id"}, " · ", named(run.ids[one.image]))) : null,
     one.warning ? el("p", {class: "warning"}, one.warning) : null,
     el("div", {class: "row"}, [{name: "Photograph", picture: one.photograph, note: "", trust: []}, ...one.methods].map((map) =>
-      el("figure", {}, el("img", {src: map.picture, alt: map.name, loading: "lazy"}),
+      el("figure", {}, el("img", {src: map.picture, alt: map.name}),
         el("figcaption", {}, el("b", {}, map.name), map.note ? el("span", {}, map.note) : null, trustLines(map.trust))))));
   const part = (heading, list) => list.length === 0 ? null
     : el("div", {}, el("h3", {}, `${heading} (${list.length})`), el("div", {class: "examples"}, list.map(card)));
   const right = run.explanations.filter((one) => one.predicted === one.trueClass);
   const wrong = run.explanations.filter((one) => one.predicted !== one.trueClass);
-  return section("Examples", "What the best network's answers rest on. Maps explain the predicted class; deletion should be below that of random maps, insertion above.",
+  return section("Examples", "What the best network's answers rest on. Maps explain the predicted class. Deletion should be lower and insertion higher than those of random maps, in brackets; where they are not, they are coloured.",
     part("Wrong", wrong), part("Right", right));
 }
 
