@@ -516,7 +516,7 @@ TEST_F(CommandLine, ReportsARunInOnePage) {
   const auto data = data_in(page);
   const auto& report = data["report"];
   EXPECT_EQ(report["model"]["parameters"], 11179590);
-  EXPECT_EQ(report["model"]["layers"].size(), 60u + 8u);
+  EXPECT_EQ(report["model"]["layers"].size(), 52u);
   EXPECT_EQ(report["metrics"].size(), 2u);
   EXPECT_EQ(report["configuration"][0]["title"], "Data");
   EXPECT_EQ(report["confusion"]["classes"].size(), 6u);
