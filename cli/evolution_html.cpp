@@ -43,8 +43,7 @@ std::map<std::string, fs::path> pictures_of(const fs::path& log, const fs::path&
                                             const std::vector<std::string>& classes) {
   std::map<std::string, fs::path> pictures;
   try {
-    const fs::path folder =
-        data.empty() ? load_config(RunFolder(log).config()).options.data : data;
+    const fs::path folder = data.empty() ? load_config(RunFolder(log).config()).options.data : data;
     for (const Sample& sample : read_evaluation_folder(folder, classes).samples) {
       pictures.emplace(through_json(sample.id), sample.path);
     }
@@ -184,9 +183,8 @@ EvolutionDocument read_evolution(const EvolutionHtml& options) {
       const bool first = document.page.runs.empty();
       const auto pictures = pictures_of(log, first ? options.data : fs::path(), run.classes);
       if (pictures.empty()) {
-        document.missing.push_back(
-            fmt::format("{}: its data set is not where it was, so the page has no thumbnails",
-                        log.string()));
+        document.missing.push_back(fmt::format(
+            "{}: its data set is not where it was, so the page has no thumbnails", log.string()));
       } else if (options.thumbnail_bytes > 0) {
         thumbnails = thumbnails_of(run, pictures);
       }

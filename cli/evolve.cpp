@@ -264,8 +264,8 @@ int run(const Arguments& a) {
       throw UsageError("--explain is for a page; add --out FILE.html");
     }
     if (!fs::is_directory(a.log)) {
-      throw UsageError(fmt::format("--explain needs a run's folder with weights; {} is a log alone",
-                                   a.log));
+      throw UsageError(
+          fmt::format("--explain needs a run's folder with weights; {} is a log alone", a.log));
     }
   }
   refuse_to_overwrite_the_log(a);

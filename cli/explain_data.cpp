@@ -115,10 +115,9 @@ void explain_items(LoadedModel& network, const DataRequest& request, const Metho
     if (next == items.size()) return {};
     const Item& item = items[next++];
     const Image picture = prepare_picture(item.sample.path, network.card);
-    return PictureFacts{
-        .picture = picture,
-        .input = network_input(picture, network.card).to(network.model->device()),
-        .target = question.about(item.predicted, item.sample.label)};
+    return PictureFacts{.picture = picture,
+                        .input = network_input(picture, network.card).to(network.model->device()),
+                        .target = question.about(item.predicted, item.sample.label)};
   };
   const auto write = [&](int64_t number, const ExplainedPicture& explained) {
     const Item& item = items[before + static_cast<size_t>(number)];

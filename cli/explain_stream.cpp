@@ -53,9 +53,8 @@ class Stream {
     Begun& begun = begun_.at(count_ - 1);
     const PictureFacts& facts = begun.picture.facts;
     begun.superpixels = superpixels_of(facts.picture, options_, network_.model->device());
-    return LimeJob{.picture = facts.picture,
-                   .superpixels = begun.superpixels,
-                   .classes = {facts.target.of}};
+    return LimeJob{
+        .picture = facts.picture, .superpixels = begun.superpixels, .classes = {facts.target.of}};
   }
 
   void receive(int64_t number, LimeResult lime) {

@@ -44,10 +44,10 @@ std::vector<ShownExplanation> explain_telling(RunExplanations& run, int64_t coun
     }
   }
   if (gone > 0) {
-    notes.push_back(fmt::format(
-        "{} test image{} no longer in {} and not explained", gone,
-        gone == 1 ? " that would be telling is" : "s that would be telling are",
-        run.data().string()));
+    notes.push_back(
+        fmt::format("{} test image{} no longer in {} and not explained", gone,
+                    gone == 1 ? " that would be telling is" : "s that would be telling are",
+                    run.data().string()));
   }
   std::vector<int64_t> images;
   for (const TellingImage& one : chosen) images.push_back(one.image);

@@ -132,10 +132,8 @@ Json confusion_of(const History& history, int64_t epoch) {
   }
   const ClassificationMetrics metrics = class_metrics_at(history, epoch);
   for (const ClassMetrics& of : metrics.classes) {
-    classes.push_back({{"images", of.images},
-                       {"precision", of.precision},
-                       {"recall", of.recall},
-                       {"f1", of.f1}});
+    classes.push_back(
+        {{"images", of.images}, {"precision", of.precision}, {"recall", of.recall}, {"f1", of.f1}});
   }
   return {{"epoch", epoch},
           {"accuracy", metrics.accuracy},
@@ -161,8 +159,7 @@ Json facts_of(const History& history, int64_t epoch, const std::vector<EpochMetr
   facts.push_back({"network", model["name"],
                    fmt::format("{} parameters", grouped(model["parameters"].get<int64_t>()))});
   facts.push_back({"input", fmt::format("{0} × {0}", model["imageSize"].get<int>()), "pixels"});
-  facts.push_back({"training", duration(seconds),
-                   fmt::format("for {} epochs", history.epochs())});
+  facts.push_back({"training", duration(seconds), fmt::format("for {} epochs", history.epochs())});
   return facts;
 }
 
@@ -247,7 +244,8 @@ NetworkTrust measure(RunExplanations& run, const Arguments& a) {
   const TrustObserver observer{.begin =
                                    [&](const std::string& label, int64_t total) {
                                      progress.reset();
-                                     progress = std::make_unique<Progress>("trust: " + label, total);
+                                     progress =
+                                         std::make_unique<Progress>("trust: " + label, total);
                                      done = 0;
                                    },
                                .step = [&] { progress->update(++done); }};
@@ -331,8 +329,7 @@ void add_report(CLI::App& app, Action& action) {
       ->type_name("FILE");
   command->add_option("--data", a.explanations.data,
                       "the photographs, where they are not where the run was trained");
-  command
-      ->add_option("--explain", a.explain, "so many of the test images that tell most, or all")
+  command->add_option("--explain", a.explain, "so many of the test images that tell most, or all")
       ->type_name("N")
       ->capture_default_str();
   command

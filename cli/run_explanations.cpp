@@ -170,8 +170,8 @@ std::string RunExplanations::warning_of(int64_t image, int64_t predicted,
   const int64_t epoch = loaded_->epoch;
   if (epoch < 1 || epoch > history_.epochs()) return "";
   const int64_t logged = history_.row(epoch)[image];
-  const auto at = static_cast<size_t>(epoch - 1) * history_.images.size() +
-                  static_cast<size_t>(image);
+  const auto at =
+      static_cast<size_t>(epoch - 1) * history_.images.size() + static_cast<size_t>(image);
   const bool unlike = !history_.probability.empty() &&
                       std::abs(history_.probability[at] - probability) > kSameProbability;
   if (logged == predicted && !unlike) return "";
@@ -196,9 +196,8 @@ void RunExplanations::explain_kept(std::vector<ShownExplanation>& explanations, 
       size_t at = 0;
       stream(images, how, [&](RunExplanation now) {
         std::vector<MethodResult>& earlier = before[at];
-        ShownEpoch kept{.epoch = epoch,
-                        .predicted = now.shown.predicted,
-                        .probability = now.shown.probability};
+        ShownEpoch kept{
+            .epoch = epoch, .predicted = now.shown.predicted, .probability = now.shown.probability};
         for (size_t m = 0; m < now.results.size(); ++m) {
           const double drift =
               earlier.empty() ? std::nan("") : drift_between(earlier[m], now.results[m]);

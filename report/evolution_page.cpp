@@ -125,8 +125,10 @@ std::string run_json(const EvolutionRun& run) {
   add("trueProbability", !run.true_probability.empty(), probabilities(run.true_probability));
   add("testLoss", !run.test_loss.empty(), [&] { return json_numbers(run.test_loss); });
   add("trainLoss", !run.train_loss.empty(), [&] { return json_numbers(run.train_loss); });
-  add("trainAccuracy", !run.train_accuracy.empty(), [&] { return json_numbers(run.train_accuracy); });
-  add("thumbnails", !run.thumbnails.empty(), [&] { return json_list(run.thumbnails, json_picture); });
+  add("trainAccuracy", !run.train_accuracy.empty(),
+      [&] { return json_numbers(run.train_accuracy); });
+  add("thumbnails", !run.thumbnails.empty(),
+      [&] { return json_list(run.thumbnails, json_picture); });
   add("thumbnails", !run.thumbnail_files.empty(),
       [&] { return json_list(run.thumbnail_files, json_string); });
   add("explanations", !run.explanations.empty(),

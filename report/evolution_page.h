@@ -1,6 +1,6 @@
 // The Confusion Evolution page: how the prediction of every test image changed from epoch to epoch,
-// as one HTML file that works offline and loads nothing but the thumbnails that lie beside it, where
-// it was given any there.
+// as one HTML file that works offline and loads nothing but the thumbnails that lie beside it,
+// where it was given any there.
 //
 // The page itself is in report/web; esbuild and D3 make one script of it when Glassnet is built,
 // which lies in the program. After InstanceFlow (Pühringer, Hinterreiter, Streit 2020), which shows

@@ -40,10 +40,10 @@ struct ShownExplanation {
   int64_t image = 0;  // its place in the run's log
   int64_t epoch = 0;  // whose weights; 0: the weights do not say
   int64_t true_class = -1, predicted = -1;
-  double probability = 0;   // of the predicted class, which is what the maps explain
-  std::string why;          // why it was chosen: "confidently wrong"; may be empty
-  std::string warning;      // a sentence on what does not fit together; may be empty
-  std::string photograph;   // as the network sees it; bytes, as above
+  double probability = 0;  // of the predicted class, which is what the maps explain
+  std::string why;         // why it was chosen: "confidently wrong"; may be empty
+  std::string warning;     // a sentence on what does not fit together; may be empty
+  std::string photograph;  // as the network sees it; bytes, as above
   std::vector<ShownMap> maps;
   std::vector<ShownEpoch> kept;  // in order
 };

@@ -590,12 +590,14 @@ TEST_F(CommandLine, ExplainsARunWhosePhotographsMovedOrChanged) {
   EXPECT_THAT(test::error_of([&] { changed.explain(place("sea/00001.jpg")); }),
               HasSubstr("there is no sea/00001.jpg there, which the run was tested on"));
   EXPECT_THAT(test::error_of([&] { changed.explain(12); }), HasSubstr("from 0 to 11"));
-  EXPECT_THAT(test::error_of([&] { changed.explain(0, 7); }), HasSubstr("of epoch 7 were not kept"));
+  EXPECT_THAT(test::error_of([&] { changed.explain(0, 7); }),
+              HasSubstr("of epoch 7 were not kept"));
   EXPECT_EQ(changed.explain(place("street/00001.jpg"), 1).shown.warning, "");
   // In the log their answers differ in probability by more than a rounding.
   cli::RunExplanations before(path("run"), {.methods = {"gradcam"}});
   for (const char* name : {"forest/00001.jpg", "forest/00002.jpg"}) {
-    const cli::RunExplanation now = changed.explain(place(name)), then = before.explain(place(name));
+    const cli::RunExplanation now = changed.explain(place(name)),
+                              then = before.explain(place(name));
     EXPECT_EQ(then.shown.warning, "");
     const bool other = now.shown.predicted != then.shown.predicted ||
                        std::abs(now.shown.probability - then.shown.probability) > 0.1;
@@ -631,15 +633,17 @@ TEST_F(CommandLine, NamesInAReportOnlyShowThemselves) {
   const std::string page = contents(path("hostile.html"));
   const auto count = [&](const std::string& part) {
     size_t found = 0;
-    for (size_t at = page.find(part); at != std::string::npos; at = page.find(part, at + 1)) ++found;
+    for (size_t at = page.find(part); at != std::string::npos; at = page.find(part, at + 1))
+      ++found;
     return found;
   };
   EXPECT_EQ(count("<script"), 2u);
   EXPECT_EQ(count("<img src=x"), 0u);
   const auto data = data_in(page);
   EXPECT_EQ(data["runs"][0]["explanations"].size(), 8u);
-  EXPECT_EQ(std::set<std::string>(data["runs"][0]["classes"].begin(), data["runs"][0]["classes"].end()),
-            std::set<std::string>(names.begin(), names.end()));
+  EXPECT_EQ(
+      std::set<std::string>(data["runs"][0]["classes"].begin(), data["runs"][0]["classes"].end()),
+      std::set<std::string>(names.begin(), names.end()));
 }
 
 TEST_F(CommandLine, RefusesExplanationsThatMakeNoSense) {

@@ -639,9 +639,9 @@ TEST_F(Trainer, AKillBetweenTwoFilesTearsNoCheckpoint) {
   ASSERT_TRUE(result.epochs[1].best) << "the second epoch must write its best weights too";
 
   const std::vector<std::string> order = {
-      "predictions.npy", "probabilities.npy",          "true_probabilities.npy",
-      "metrics.jsonl",   "last.state-2-0.safetensors", "last.safetensors",
-      "best.safetensors",  "epoch-2.safetensors"};
+      "predictions.npy",  "probabilities.npy",          "true_probabilities.npy",
+      "metrics.jsonl",    "last.state-2-0.safetensors", "last.safetensors",
+      "best.safetensors", "epoch-2.safetensors"};
   for (size_t written = 0; written <= order.size(); ++written) {
     TrainOptions o = options("torn " + std::to_string(written));
     fs::copy(after[1], o.out, fs::copy_options::recursive);

@@ -41,8 +41,7 @@ KeepEpochs parse_keep_epochs(const std::string& text) {
     const size_t comma = rest.find(',');
     const std::string_view item = rest.substr(0, comma);
     const bool steps = item.starts_with(kEvery);
-    const int64_t number =
-        item == "all" ? 1 : number_in(steps ? item.substr(kEvery.size()) : item);
+    const int64_t number = item == "all" ? 1 : number_in(steps ? item.substr(kEvery.size()) : item);
     const bool ends_in_comma = comma != std::string_view::npos && comma + 1 == rest.size();
     if (number == 0 || ends_in_comma) {
       throw UsageError(fmt::format(

@@ -7,8 +7,8 @@
 //   forgotten          wrong in the epoch, by the share of epochs in which it was right
 //   confidently right  right in the epoch, by the probability of the prediction
 //
-// In each the first of every true class comes before the second of any, so that no class is alone in
-// it. The lists take turns, and an image that one has taken is left out of the others.
+// In each the first of every true class comes before the second of any, so that no class is alone
+// in it. The lists take turns, and an image that one has taken is left out of the others.
 #pragma once
 
 #include <cstdint>
@@ -29,8 +29,8 @@ struct TellingImage {
 
 // Up to `count`, in the order in which they were taken; fewer where there are fewer images. `epoch`
 // is whose predictions are looked at, from 1. Where the log has no probabilities, the share of
-// epochs with the prediction of `epoch` stands for them. Throws UsageError for an epoch that is none
-// of the history's.
+// epochs with the prediction of `epoch` stands for them. Throws UsageError for an epoch that is
+// none of the history's.
 std::vector<TellingImage> telling_images(const History& history, int64_t epoch, int64_t count);
 
 }  // namespace glassnet

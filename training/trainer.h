@@ -25,8 +25,8 @@ struct TrainPlan {
   std::vector<std::string> warnings;  // sentences about the data and the weights
   std::string device;                 // "cpu"
   int64_t parameters = 0;
-  std::string rates;  // "60 of 62 tensors frozen …"; empty when all parameters learn alike
-  int64_t kept_epochs = 0;  // whose weights are kept, all of the run's
+  std::string rates;         // "60 of 62 tensors frozen …"; empty when all parameters learn alike
+  int64_t kept_epochs = 0;   // whose weights are kept, all of the run's
   int64_t weight_bytes = 0;  // that each of them takes, all but exactly
   int64_t steps_per_epoch = 0;
   int64_t epochs_done = 0;  // more than 0, or a step, in a resumed run

@@ -33,8 +33,8 @@ struct Options {
   std::map<std::string, int64_t> sizes = {
       {"--images", 600}, {"--epochs", 30}, {"--classes", 6}, {"--runs", 1}};
   std::map<std::string, bool> flags = {
-      {"--bare", false},    {"--thumbnails", false}, {"--beside", false}, {"--explained", false},
-      {"--report", false},  {"--hostile", false},    {"--example", false}};
+      {"--bare", false},   {"--thumbnails", false}, {"--beside", false}, {"--explained", false},
+      {"--report", false}, {"--hostile", false},    {"--example", false}};
   std::vector<std::string> runs;
 };
 
@@ -156,10 +156,10 @@ void explain(EvolutionRun& run, bool hostile) {
                          .picture = thumbnail(static_cast<int64_t>(of.maps.size()), random)});
     }
     for (const int64_t epoch : {int64_t{1}, run.epochs / 2, run.epochs}) {
-      ShownEpoch kept{.epoch = epoch,
-                      .predicted = run.predicted[static_cast<size_t>(epoch - 1) *
-                                                     run.images.size() + i],
-                      .probability = 0.5};
+      ShownEpoch kept{
+          .epoch = epoch,
+          .predicted = run.predicted[static_cast<size_t>(epoch - 1) * run.images.size() + i],
+          .probability = 0.5};
       for (size_t m = 0; m < methods.size(); ++m) {
         kept.maps.push_back({thumbnail(epoch, random),
                              epoch == 1 ? std::nan("") : 0.1 * static_cast<double>(epoch % 10)});
@@ -257,8 +257,7 @@ void draw(const std::vector<std::string>& arguments) {
   if (options.flags.at("--explained")) explain(data.runs[0], hostile);
   if (options.flags.at("--report")) data.report = report_of(data.runs[0], hostile);
   if (options.flags.at("--beside")) put_beside(arguments[0], data.runs[0]);
-  if (hostile)
-    data.title = "</title><script>globalThis.trapped=1</script>\u202E";
+  if (hostile) data.title = "</title><script>globalThis.trapped=1</script>\u202E";
   write_file_atomically(arguments[0], evolution_page(data));
 }
 
