@@ -502,7 +502,7 @@ TEST_F(CommandLine, DrawsThePageOfOneRunAndOfTwo) {
 
 TEST_F(CommandLine, WatchesUntilItIsTold) {
   const Outcome outcome =
-      run("watch {0}/run --port 0", "timeout --preserve-status --signal TERM 1");
+      run("watch {0}/run --port 0", "timeout --preserve-status --signal TERM 3");
   EXPECT_EQ(outcome.code, 0) << outcome.err;
   EXPECT_THAT(outcome.out, testing::MatchesRegex("http://127\\.0\\.0\\.1:[0-9]+/\n"));
   EXPECT_THAT(outcome.err, HasSubstr("watching "));
