@@ -7,7 +7,8 @@
 //
 // One thread waits for all connections at once and sends what is shared between them, so that a
 // hundred viewers cost a hundred sockets. (Debian's cpp-httplib, 0.11, keeps a thread for each
-// stream, reads header lines and bodies without end before a handler is asked, and brings OpenSSL.)
+// stream, takes any number of header lines and chunked bodies past the limit that it is given, and
+// brings OpenSSL.)
 #pragma once
 
 #include <atomic>
