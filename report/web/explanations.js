@@ -148,9 +148,10 @@ export class Explained {
     const {explanation: {kept, methods}, view: {run, state, colours}, width, node} = this;
     if (kept.length === 0) return;
     const at = ({epoch}) => epoch - run.firstEpoch;
-    const height = 62;
+    const lowest = Math.min(0, ...kept.flatMap(({maps}) => maps.map(({drift}) => drift ?? 0)));
+    const height = lowest < 0 ? 84 : 62;
     const x = (e) => ((e + 0.5) * width) / run.epochs;
-    const y = (value) => 5 + (1 - value) * ((height - 10) / 1.25);
+    const y = (value) => 6 + ((1 - value) * (height - 12)) / (1 - lowest);
     const method = Math.min(this.method, methods.length - 1);
     const drifts = (m) => kept.map((one) => ({one, value: one.maps[m].drift}))
       .filter(({one, value}) => value !== null && at(one) >= 0 && at(one) < run.epochs);
@@ -162,7 +163,7 @@ export class Explained {
     };
     const several = kept.length > 1;
     node.below.replaceChildren(
-      several ? el("div", {class: "keys"}, el("span", {}, "how alike the map of the kept epoch before: rank correlation")) : "",
+      several ? el("div", {class: "keys"}, el("span", {}, "likeness to the map of the kept epoch before (rank correlation)")) : "",
       several ? svg("svg", {width, height, role: "img", "aria-label": driftInWords(chosen.name, drifts(method)), class: "drifts"},
         svg("line", {class: "base", x1: 0, x2: width, y1: y(1), y2: y(1)}),
         svg("line", {class: "grid", x1: 0, x2: width, y1: y(0.5), y2: y(0.5)}),

@@ -30,7 +30,7 @@ function section(heading, note, ...content) {
 }
 
 const percent = (share) => (share === null ? "–" : `${(100 * share).toFixed(1)} %`);
-const decimals = (value, digits = 2) => (value === null || value === undefined ? "–" : value.toFixed(digits));
+const decimals = (value, digits = 2) => (value === null || value === undefined ? "–" : value.toFixed(digits).replace("-", "−"));
 const grouped = (number) => number.toLocaleString("en");
 
 function headline({run, facts}) {
