@@ -22,6 +22,7 @@
 #include "cli/output.h"
 #include "cli/run_explanations.h"
 #include "kernels/error.h"
+#include "report/evolution_page.h"
 #include "training/run_folder.h"
 
 namespace glassnet::cli {
@@ -93,6 +94,7 @@ int run(const Arguments& a) {
   if (fs::exists(a.run, ignored) && !fs::is_directory(a.run, ignored)) {
     throw UsageError(fmt::format("{} is no run's folder", a.run.string()));
   }
+  require_evolution_page();
   const bool beside = a.listener >= 0;
   Descriptor listener = beside ? Descriptor(a.listener) : listen_on_loopback(a.port);
   // Training comes first.
@@ -114,6 +116,7 @@ int run(const Arguments& a) {
 }  // namespace
 
 void watch_beside(const fs::path& run, const Descriptor& listener) {
+  require_evolution_page();
   constexpr const char* kSelf = "/proc/self/exe";
   std::error_code ignored;
   // By its own name, which is what lists of processes show.
