@@ -19,7 +19,6 @@ namespace fs = std::filesystem;
 using nlohmann::json;
 using test::Answer;
 using test::Connection;
-using test::get;
 using test::request_for;
 using test::Serving;
 using test::TempFolder;
