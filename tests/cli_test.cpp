@@ -622,7 +622,7 @@ TEST_F(CommandLine, ExplainsARunWhosePhotographsMovedOrChanged) {
     EXPECT_EQ(then.shown.warning, "");
     const bool other = now.shown.predicted != then.shown.predicted ||
                        std::abs(now.shown.probability - then.shown.probability) > 0.1;
-    EXPECT_EQ(now.shown.warning != "", other) << name;
+    EXPECT_EQ(!now.shown.warning.empty(), other) << name;
   }
   // A map is like itself, and none is like a blank one.
   cli::RunExplanations gradients(path("run"), {.methods = {"saliency"}});
