@@ -11,7 +11,7 @@
 #include "report/base64.h"
 #include "report/page_json.h"
 #include "report/svg_canvas.h"
-#include "report/utf8.h"
+#include "tensor/utf8.h"
 
 // Of report/web.S.in.
 extern "C" {

@@ -6,7 +6,7 @@
 
 #include "kernels/error.h"
 #include "report/base64.h"
-#include "report/utf8.h"
+#include "tensor/utf8.h"
 
 namespace glassnet {
 
