@@ -5,6 +5,7 @@
 #include <fmt/format.h>
 
 #include "cli/command.h"
+#include "cli/evolution_html.h"
 #include "cli/explain_images.h"
 #include "cli/network_input.h"
 #include "cli/training_progress.h"
@@ -96,12 +97,17 @@ int run(const Arguments& a) {
       explain_images(network, request, [&](int64_t done, int64_t) { explaining.update(done); });
   explaining.finish();
 
+  const std::filesystem::path page = a.out / "evolution.html";
+  if (has_evolution_page()) save_evolution_html(page, read_evolution({.logs = {run_folder}}));
+
   fmt::print("\ntest accuracy: {}\n", percent(evaluation.accuracy));
   fmt::print("pictures:      {} (all of them side by side: sheet.png)\n",
              (a.out / "explanations").string());
+  if (has_evolution_page()) {
+    fmt::print("how it learnt: {} (for a browser)\n", page.string());
+  }
   fmt::print("the run:       {}\n", run_folder.string());
-  fmt::print("try next:      glassnet explain {} {}/test/sea --out maps\n", run_folder.string(),
-             scenes.string());
+  fmt::print("try next:      glassnet report {}\n", run_folder.string());
   return outcome.failures.empty() ? 0 : 1;
 }
 

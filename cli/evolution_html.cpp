@@ -159,7 +159,7 @@ std::map<std::string, fs::path> pictures_of(const fs::path& run, const fs::path&
   try {
     const fs::path folder = data.empty() ? load_config(RunFolder(run).config()).options.data : data;
     for (const Sample& sample : read_evaluation_folder(folder, classes).samples) {
-      pictures.emplace(through_json(sample.id), sample.path);
+      pictures.emplace(sample.id, sample.path);
     }
   } catch (const Error&) {
     return {};

@@ -15,8 +15,8 @@
 #include "kernels/error.h"
 #include "report/evolution_figure.h"
 #include "report/terminal.h"
-#include "report/utf8.h"
 #include "tensor/file.h"
+#include "tensor/utf8.h"
 #include "training/evolution.h"
 #include "training/evolution_files.h"
 #include "training/instanceflow.h"
@@ -242,7 +242,8 @@ void save_page(const std::string& path, const Arguments& a) {
   page.logs.insert(page.logs.end(), a.beside.begin(), a.beside.end());
   EvolutionDocument document = read_evolution(page);
   if (const int64_t count = parse_explain(a.explain); count > 0) {
-    RunExplanations run(a.log, {.device = use_device(a.device)});
+    MethodOptions method{.samples = kPageSamples, .trust = Trust::kNone};
+    RunExplanations run(a.log, {.method = std::move(method), .device = use_device(a.device)});
     document.page.runs[0].explanations = explain_telling(run, count, document.missing);
   }
   for (const std::string& sentence : document.missing) say(sentence);

@@ -18,9 +18,4 @@ std::string to_text(const Json& value, int indent = -1) {
   return value.dump(indent, ' ', false, Json::error_handler_t::replace);
 }
 
-// A name as it comes back from a file of JSON.
-inline std::string through_json(const std::string& name) {
-  return nlohmann::json::parse(to_text(nlohmann::json(name))).get<std::string>();
-}
-
 }  // namespace glassnet::cli

@@ -159,7 +159,7 @@ Json facts_of(const History& history, int64_t epoch, const std::vector<EpochMetr
   facts.push_back({"network", model["name"],
                    fmt::format("{} parameters", grouped(model["parameters"].get<int64_t>()))});
   facts.push_back({"input", fmt::format("{0} × {0}", model["imageSize"].get<int>()), "pixels"});
-  facts.push_back({"training", duration(seconds), "hours, minutes and seconds"});
+  facts.push_back({"training", duration(seconds), fmt::format("for {} epochs", history.epochs())});
   return facts;
 }
 
@@ -323,6 +323,7 @@ void add_report(CLI::App& app, Action& action) {
       "  glassnet report run --data photos --no-trust");
   auto arguments = std::make_shared<Arguments>();
   Arguments& a = *arguments;
+  a.explanations.method.samples = kPageSamples;
   command->add_option("RUN", a.run, "a run's folder")->required();
   command->add_option("--out", a.out, "the page (default: report.html in the run's folder)")
       ->type_name("FILE");

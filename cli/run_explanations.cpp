@@ -65,7 +65,7 @@ RunExplanations::RunExplanations(const fs::path& run, RunExplanationOptions opti
                                run.string(), data_.string());
   });
   for (const Sample& sample : read_evaluation_folder(data_, history_.classes).samples) {
-    photographs_.emplace(through_json(sample.id), sample.path);
+    photographs_.emplace(sample.id, sample.path);
   }
 }
 

@@ -5,6 +5,7 @@
 #include <sys/resource.h>
 #include <unistd.h>
 
+#include <array>
 #include <chrono>
 #include <csignal>
 #include <cstdio>
@@ -21,6 +22,7 @@
 #include "cli/output.h"
 #include "cli/run_explanations.h"
 #include "kernels/error.h"
+#include "report/evolution_page.h"
 #include "training/run_folder.h"
 
 namespace glassnet::cli {
@@ -29,8 +31,9 @@ namespace {
 namespace fs = std::filesystem;
 
 constexpr timespec kBetweenLooks = {.tv_sec = 0, .tv_nsec = 500'000'000};
-// Below everything that has not asked to be.
-constexpr int kNiceness = 19;
+// A tenth of the weight of a trainer that has every core: serving takes next to nothing, and an
+// explanation, which somebody waits for, comes in the end.
+constexpr int kNiceness = 10;
 
 // What ends the watch, blocked for this thread and those that it starts, so that one of them may
 // wait for it. A signal that our parent ignores for us stays ignored.
@@ -91,6 +94,7 @@ int run(const Arguments& a) {
   if (fs::exists(a.run, ignored) && !fs::is_directory(a.run, ignored)) {
     throw UsageError(fmt::format("{} is no run's folder", a.run.string()));
   }
+  require_evolution_page();
   const bool beside = a.listener >= 0;
   Descriptor listener = beside ? Descriptor(a.listener) : listen_on_loopback(a.port);
   // Training comes first.
@@ -112,7 +116,14 @@ int run(const Arguments& a) {
 }  // namespace
 
 void watch_beside(const fs::path& run, const Descriptor& listener) {
+  require_evolution_page();
+  constexpr const char* kSelf = "/proc/self/exe";
+  std::error_code ignored;
+  // By its own name, which is what lists of processes show.
+  const std::string program = fs::read_symlink(kSelf, ignored).string();
   const std::string folder = run.string(), number = fmt::format("{}", listener.get());
+  const std::array<const char*, 7> arguments = {
+      "glassnet", "watch", "--listener", number.c_str(), "--", folder.c_str(), nullptr};
   const pid_t trainer = ::getpid();
   const pid_t child = ::fork();
   require(child >= 0, [] { return "no process can be started to watch the training"; });
@@ -123,8 +134,9 @@ void watch_beside(const fs::path& run, const Descriptor& listener) {
   // Ctrl-C is for the trainer, which may have an epoch to finish.
   ::signal(SIGINT, SIG_IGN);
   ::fcntl(listener.get(), F_SETFD, 0);
-  ::execl("/proc/self/exe", "glassnet", "watch", "--listener", number.c_str(), "--", folder.c_str(),
-          static_cast<char*>(nullptr));
+  for (const char* path : {program.c_str(), kSelf}) {
+    ::execv(path, const_cast<char* const*>(arguments.data()));
+  }
   _exit(1);
 }
 

@@ -10,7 +10,7 @@ namespace glassnet::cli {
 inline constexpr int kWatchPort = 8321;
 
 // Starts `glassnet watch` on a run beside this process, as a process of its own: whoever looks at
-// the page, training gives it no thread, lock or memory, and it runs only where a core is idle. It
+// the page, training gives it no thread, lock or memory, and comes first where both want a core. It
 // ends with this process, after it has sent the last epoch. Throws Error where it cannot be
 // started.
 void watch_beside(const std::filesystem::path& run, const Descriptor& listener);

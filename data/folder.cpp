@@ -4,6 +4,7 @@
 #include <cmath>
 #include <map>
 #include <optional>
+#include <set>
 #include <system_error>
 
 #include <fmt/format.h>
@@ -12,6 +13,7 @@
 #include "data/image.h"
 #include "kernels/error.h"
 #include "tensor/random.h"
+#include "tensor/utf8.h"
 
 namespace glassnet {
 namespace {
@@ -125,12 +127,20 @@ ImageFolder read_image_folder(const fs::path& folder) {
           class_folder.string());
     });
     const auto label = static_cast<int64_t>(result.classes.size());
-    result.classes.push_back(class_folder.filename().string());
+    result.classes.push_back(valid_utf8(class_folder.filename().string()));
     for (const fs::path& path : findings.pictures) {
-      result.samples.push_back({path, path.lexically_relative(folder).generic_string(), label});
+      const std::string id = path.lexically_relative(folder).generic_string();
+      result.samples.push_back({path, valid_utf8(id), label});
     }
     others.insert(others.end(), findings.others.begin(), findings.others.end());
   }
+  const std::set<std::string> names(result.classes.begin(), result.classes.end());
+  require(names.size() == result.classes.size(), [&] {
+    return fmt::format(
+        "{}: two class folders have the same name where bytes that are not UTF-8 are left out; "
+        "rename one",
+        folder.string());
+  });
   require(!result.classes.empty(), [&] {
     return fmt::format("{}: expected a folder for each class, found none", folder.string());
   });

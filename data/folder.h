@@ -17,7 +17,7 @@ namespace glassnet {
 
 struct Sample {
   std::filesystem::path path;
-  std::string id;      // the path below its split's folder: "forest/1.jpg"
+  std::string id;      // the path below its split's folder, as valid UTF-8: "forest/1.jpg"
   int64_t label = -1;  // an index into the classes
 };
 

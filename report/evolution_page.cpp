@@ -11,7 +11,7 @@
 #include "report/base64.h"
 #include "report/page_json.h"
 #include "report/svg_canvas.h"
-#include "report/utf8.h"
+#include "tensor/utf8.h"
 
 // Of report/web.S.in.
 extern "C" {
@@ -179,8 +179,12 @@ std::string policy_of(const EvolutionPageData& data) {
 
 }  // namespace
 
+bool has_evolution_page() noexcept {
+  return !script().empty();
+}
+
 void require_evolution_page() {
-  require(!script().empty(), [] {
+  require(has_evolution_page(), [] {
     return "[evolution_page] this Glassnet was built without esbuild and D3; install Debian's "
            "packages esbuild and node-d3, then configure and build again";
   });

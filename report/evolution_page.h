@@ -53,6 +53,7 @@ struct EvolutionPageData {
 std::string evolution_page(const EvolutionPageData& data);
 // Throws the last of these right away, for those who would work long before.
 void require_evolution_page();
+bool has_evolution_page() noexcept;
 
 // --- while a run is trained -------------------------------------------------------------------
 

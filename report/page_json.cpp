@@ -6,7 +6,7 @@
 
 #include "kernels/error.h"
 #include "report/base64.h"
-#include "report/utf8.h"
+#include "tensor/utf8.h"
 
 namespace glassnet {
 
@@ -42,7 +42,7 @@ std::string json_picture(const std::string& bytes) {
   if (bytes.empty()) return "\"\"";
   const bool jpeg = bytes.starts_with("\xff\xd8\xff");
   require(jpeg || bytes.starts_with("\x89PNG\r\n\x1a\n"),
-          [] { return "[page] a picture is neither JPEG nor PNG"; });
+          [] { return "[evolution_page] a picture is neither JPEG nor PNG"; });
   return fmt::format("\"data:image/{};base64,{}\"", jpeg ? "jpeg" : "png", base64(bytes));
 }
 

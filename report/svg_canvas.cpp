@@ -5,7 +5,7 @@
 #include <fmt/format.h>
 
 #include "report/base64.h"
-#include "report/utf8.h"
+#include "tensor/utf8.h"
 
 namespace glassnet {
 namespace {

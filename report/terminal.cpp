@@ -12,7 +12,7 @@
 #include <fmt/format.h>
 
 #include "kernels/error.h"
-#include "report/utf8.h"
+#include "tensor/utf8.h"
 
 namespace glassnet {
 namespace {

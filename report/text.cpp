@@ -5,7 +5,7 @@
 #include <vector>
 
 #include "kernels/error.h"
-#include "report/utf8.h"
+#include "tensor/utf8.h"
 
 #define STBTT_STATIC
 #define STB_TRUETYPE_IMPLEMENTATION

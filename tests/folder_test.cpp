@@ -42,6 +42,18 @@ TEST(Folder, SortsClassesAndPictures) {
   EXPECT_THAT(read.warnings, IsEmpty());
 }
 
+TEST(Folder, NamesAreUtf8WhateverFoldersAreCalled) {
+  const TempFolder folder;
+  add(folder, {"a\xff/1\xfe.jpg", "b/1.jpg"});
+  const ImageFolder read = read_image_folder(folder.path());
+  EXPECT_THAT(read.classes, ElementsAre("a\uFFFD", "b"));
+  EXPECT_THAT(ids(read.samples), ElementsAre("a\uFFFD/1\uFFFD.jpg", "b/1.jpg"));
+  EXPECT_TRUE(fs::exists(read.samples[0].path));
+  add(folder, {"a\xfe/1.jpg"});
+  EXPECT_THAT(error_of([&] { read_image_folder(folder.path()); }),
+              HasSubstr("two class folders have the same name"));
+}
+
 TEST(Folder, SkipsHiddenAndReportsOthers) {
   const TempFolder folder;
   add(folder, {"a/1.jpg", "a/.2.jpg", ".git/3.jpg", "b/4.jpg", "b/.DS_Store"});

@@ -19,7 +19,6 @@ namespace fs = std::filesystem;
 using nlohmann::json;
 using test::Answer;
 using test::Connection;
-using test::get;
 using test::request_for;
 using test::Serving;
 using test::TempFolder;
@@ -327,12 +326,7 @@ TEST_F(LivePage, ExplainsAnImageAtATimeAndOnceForEachBestWeights) {
   begun.wait();
   Connection second(watched.serving.port());
   second.send(request_for("/explanation/1"));
-  {
-    Connection impatient(watched.serving.port());
-    impatient.send(request_for("/explanation/2"));
-    EXPECT_EQ(watched.get("/").status, 200);  // meanwhile, and so the others have been heard
-  }
-  EXPECT_EQ(watched.get("/").status, 200);
+  EXPECT_EQ(watched.get("/").status, 200);  // meanwhile
   released.count_down();
   EXPECT_THAT(first.until(), testing::EndsWith(R"({"image":0})"));
   EXPECT_THAT(second.until(), testing::EndsWith(R"({"image":1})"));

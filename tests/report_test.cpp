@@ -21,7 +21,7 @@
 #include "report/sheet.h"
 #include "report/terminal.h"
 #include "report/text.h"
-#include "report/utf8.h"
+#include "tensor/utf8.h"
 
 namespace glassnet {
 

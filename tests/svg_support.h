@@ -15,7 +15,7 @@
 
 #include "data/image.h"
 #include "report/colormap.h"
-#include "report/utf8.h"
+#include "tensor/utf8.h"
 
 namespace glassnet::test {
 

@@ -1,7 +1,7 @@
 // Building DOM. Names come from strangers' files, so text only ever becomes a text node.
 
 // el("button", {class: "quiet", onclick: f}, "text", child, null): attributes whose value is null or
-// false are left out, functions become listeners, children may be nodes, strings or null.
+// false are left out, functions become listeners, children may be nodes, strings, null or lists of them.
 export function el(tag, attributes = {}, ...children) {
   return dressed(document.createElement(tag), attributes, children);
 }
@@ -17,7 +17,7 @@ function dressed(node, attributes, children) {
       node.setAttribute(name, value === true ? "" : value);
     }
   }
-  node.append(...children.flat().filter((child) => child !== null && child !== undefined));
+  node.append(...children.flat(Infinity).filter((child) => child !== null && child !== undefined));
   return node;
 }
 

@@ -137,6 +137,8 @@ export class Explained {
       el("div", {class: "maps"},
         photograph ? figure("Photograph", photograph, el("span", {}, "as the network sees it")) : null,
         methods.map(({name, note, trust, picture}) => figure(name, picture, note ? el("span", {}, note) : null, trustLines(trust)))),
+      el("p", {class: "quiet small"}, colourWords(methods), methods.some(({trust}) => trust.length > 0)
+        ? " In brackets: random maps; coloured: no better than those." : null),
     ].filter(Boolean));
   }
 
@@ -146,9 +148,10 @@ export class Explained {
     const {explanation: {kept, methods}, view: {run, state, colours}, width, node} = this;
     if (kept.length === 0) return;
     const at = ({epoch}) => epoch - run.firstEpoch;
-    const height = 62;
+    const lowest = Math.min(0, ...kept.flatMap(({maps}) => maps.map(({drift}) => drift ?? 0)));
+    const height = lowest < 0 ? 84 : 62;
     const x = (e) => ((e + 0.5) * width) / run.epochs;
-    const y = (value) => 5 + (1 - value) * ((height - 10) / 1.25);
+    const y = (value) => 6 + ((1 - value) * (height - 12)) / (1 - lowest);
     const method = Math.min(this.method, methods.length - 1);
     const drifts = (m) => kept.map((one) => ({one, value: one.maps[m].drift}))
       .filter(({one, value}) => value !== null && at(one) >= 0 && at(one) < run.epochs);
@@ -160,7 +163,7 @@ export class Explained {
     };
     const several = kept.length > 1;
     node.below.replaceChildren(
-      several ? el("div", {class: "keys"}, el("span", {}, "evidence as at the kept epoch before: rank correlation of the maps")) : "",
+      several ? el("div", {class: "keys"}, el("span", {}, "likeness to the map of the kept epoch before (rank correlation)")) : "",
       several ? svg("svg", {width, height, role: "img", "aria-label": driftInWords(chosen.name, drifts(method)), class: "drifts"},
         svg("line", {class: "base", x1: 0, x2: width, y1: y(1), y2: y(1)}),
         svg("line", {class: "grid", x1: 0, x2: width, y1: y(0.5), y2: y(0.5)}),
@@ -169,7 +172,7 @@ export class Explained {
         svg("text", {class: "tick", x: 0, y: y(0) - 3}, "0"),
         methods.map((_, m) => (m === method ? null : svg("path", {class: "line other", d: curve(drifts(m)) ?? ""}))),
         svg("path", {class: "line all", d: curve(drifts(method)) ?? ""}),
-        drifts(method).map(({one, value}) => svg("circle", {class: "dot", cx: x(at(one)), cy: y(value), r: 3, fill: colours[one.predicted]},
+        drifts(method).map(({one, value}) => svg("circle", {class: "point", cx: x(at(one)), cy: y(value), r: 3, fill: colours[one.predicted]},
           svg("title", {}, `epoch ${one.epoch}: ${twoDecimals(value)}`))),
         svg("line", {class: "here", x1: x(state.epoch), x2: x(state.epoch), y1: 0, y2: height})) : "",
       el("div", {class: "choice", role: "group", "aria-label": "Method of the maps below"}, methods.map(({name}, m) =>
@@ -189,10 +192,22 @@ const driftInWords = (name, drifts) =>
   `${name}: rank correlation with the map of the kept epoch before. ${
     drifts.map(({one, value}) => `Epoch ${one.epoch}: ${twoDecimals(value)}`).join(", ")}`;
 
-// "deletion 0.21, random 0.40": what is not better than chance is said to be so.
+// How to read the maps' colours.
+export function colourWords(methods) {
+  const has = (...names) => methods.some(({method}) => names.includes(method));
+  return [
+    has("lime") ? "LIME: red regions speak for the answer, blue ones against it, hatched ones could be nothing." : null,
+    has("ig", "occlusion", "inputxgradient", "integrated-gradients") ? "Signed maps: red for the answer, blue against it." : null,
+    "Other maps: the brighter, the stronger.",
+  ].filter(Boolean).join(" ");
+}
+
+// "deletion 0.21 (0.40)", in brackets that of random maps.
 export function trustLines(trust) {
-  return trust.map(({name, value, random, better}) => el("span", {class: better ? "measure" : "measure worse"},
-    `${name} ${twoDecimals(value)}, random ${twoDecimals(random)}${better ? "" : ": no better"}`));
+  return trust.map(({name, value, random, better}) => el("span", {
+    class: better ? "measure" : "measure worse",
+    title: `random maps: ${twoDecimals(random)}${better ? "" : "; this one is no better"}`,
+  }, `${name} ${twoDecimals(value)} (${twoDecimals(random)})`));
 }
 
 function enlarge({methods, photograph}) {

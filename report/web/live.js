@@ -4,7 +4,9 @@
 // that stands for all epochs up to it, so that whoever connects again is sent what is missing.
 import {numbers, shown, unknown} from "./data.js";
 
-const patience = 2000;  // ms from a lost connection to the next attempt
+// From a lost connection to the next attempt, in ms; the second where nothing more is expected.
+const patience = 2000;
+const idlePatience = 15000;
 
 // The connection. `live` is {mark, status}; `hears` has `epochs()`, how many there are, and, where there
 // are any, `epoch(data)` and `cut(epochs)`. `line` says how the training is.
@@ -37,7 +39,7 @@ export class Stream {
       this.hold(true);
       // Browsers differ in which failures they try again after.
       source.close();
-      this.timer = setTimeout(() => this.open(), patience);
+      this.timer = setTimeout(() => this.open(), this.status.phase === "finished" ? idlePatience : patience);
     });
   }
 

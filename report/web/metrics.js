@@ -88,4 +88,4 @@ export function everyImage(run) {
   return Uint32Array.from({length: run.images}, (_, i) => i);
 }
 
-export const twoDecimals = (value) => (value === null || Number.isNaN(value) ? "–" : value.toFixed(2));
+export const twoDecimals = (value) => (value === null || Number.isNaN(value) ? "–" : value.toFixed(2).replace("-", "−"));

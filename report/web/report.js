@@ -3,7 +3,7 @@
 import {line, scaleLinear} from "./d3.js";
 import {shown} from "./data.js";
 import {brief, byId, counted, el, named, svg, swatch} from "./dom.js";
-import {trustLines} from "./explanations.js";
+import {colourWords, trustLines} from "./explanations.js";
 import {methods} from "./methods.js";
 
 const mostClasses = 40;  // whose confusion is drawn as a table
@@ -12,12 +12,12 @@ export function drawReport(report, run, colours, store) {
   document.documentElement.classList.add("with-report");
   const before = [configuration(report), model(report), curves(report)];
   const after = [confusion(report, run, colours, store), examples(run, colours, store), trust(report), summary(report)];
-  byId("before").replaceChildren(headline(report), ...before.filter(Boolean), title("Confusion Evolution", "evolution-title",
-    "Every row is an image, every column an epoch. Click an image to see its photograph, its history and its explanations."));
+  byId("before").replaceChildren(headline(report), ...before.filter(Boolean), section("Confusion Evolution",
+    "Every row is an image, every column an epoch. Click a row to see its photograph, its history and its explanations; a dot marks those that are explained."));
   byId("after").replaceChildren(...after.filter(Boolean), el("footer", {class: "quiet"}, `Made by ${shown(report.program)}.`));
   const sections = [...document.querySelectorAll(".report h2[id]")];
   byId("contents").replaceChildren(el("b", {}, shown(report.run)), ...sections.map((heading) =>
-    el("button", {onclick: () => heading.scrollIntoView({behavior: "smooth"})}, heading.textContent)));
+    el("button", {onclick: () => heading.scrollIntoView({behavior: "smooth"})}, heading.textContent)), el("span", {class: "spread"}), byId("theme"));
   for (const id of ["before", "after", "contents"]) byId(id).hidden = false;
 }
 
@@ -30,11 +30,11 @@ function section(heading, note, ...content) {
 }
 
 const percent = (share) => (share === null ? "–" : `${(100 * share).toFixed(1)} %`);
-const decimals = (value, digits = 2) => (value === null || value === undefined ? "–" : value.toFixed(digits));
+const decimals = (value, digits = 2) => (value === null || value === undefined ? "–" : value.toFixed(digits).replace("-", "−"));
 const grouped = (number) => number.toLocaleString("en");
 
 function headline({run, facts}) {
-  return el("div", {class: "headline"}, el("h1", {}, shown(run)),
+  return el("section", {class: "headline", "aria-label": "In short"}, el("h1", {}, "Report of ", named(shown(run))),
     el("dl", {}, facts.map(([label, value, note]) => el("div", {},
       el("dt", {}, label), el("dd", {}, el("b", {}, shown(value)), note ? el("span", {class: "quiet"}, shown(note)) : null)))));
 }
@@ -101,7 +101,7 @@ function chart(name, lines, text, epochs, best, most = null) {
   return el("figure", {}, el("figcaption", {}, el("b", {}, name)),
     svg("svg", {viewBox: `0 0 ${width} ${height}`, role: "img", "aria-label": `${name} over the epochs, at the end ${
       lines.map((one) => `${one.name} ${last(one)}`).join(", ")}`},
-      y.ticks(4).map((value) => [
+      y.ticks(4).flatMap((value) => [
         svg("line", {class: "base", x1: left, x2: width - right, y1: y(value), y2: y(value)}),
         svg("text", {class: "tick", x: left - 8, y: y(value) + 4, "text-anchor": "end"}, text(value).replace(".0 %", " %"))]),
       ticks.map((value) => svg("text", {class: "tick", x: x(value), y: height - 8, "text-anchor": "middle"}, String(value))),
@@ -159,13 +159,14 @@ function examples(run, colours, store) {
     one.why ? el("p", {class: "quiet"}, one.why, el("span", {class: "id"}, " · ", named(run.ids[one.image]))) : null,
     one.warning ? el("p", {class: "warning"}, one.warning) : null,
     el("div", {class: "row"}, [{name: "Photograph", picture: one.photograph, note: "", trust: []}, ...one.methods].map((map) =>
-      el("figure", {}, el("img", {src: map.picture, alt: map.name, loading: "lazy"}),
+      el("figure", {}, el("img", {src: map.picture, alt: map.name}),
         el("figcaption", {}, el("b", {}, map.name), map.note ? el("span", {}, map.note) : null, trustLines(map.trust))))));
   const part = (heading, list) => list.length === 0 ? null
     : el("div", {}, el("h3", {}, `${heading} (${list.length})`), el("div", {class: "examples"}, list.map(card)));
   const right = run.explanations.filter((one) => one.predicted === one.trueClass);
   const wrong = run.explanations.filter((one) => one.predicted !== one.trueClass);
-  return section("Examples", "What the best network's answers rest on. Maps explain the predicted class; deletion should be below that of random maps, insertion above.",
+  return section("Examples", "What the best network's answers rest on. Maps explain the predicted class. Deletion should be lower and insertion higher than those of random maps, in brackets; where they are not, they are coloured. " +
+    colourWords(run.explanations[0].methods),
     part("Wrong", wrong), part("Right", right));
 }
 
@@ -184,14 +185,14 @@ function trust({trust: found, methods: names}) {
   const heads = [["method"], right("deletion"), right("random"), right("better by"), right("insertion"), right("random"), right("better by")];
   return section("Trust checks", `On ${counted(images, "test image")} drawn evenly from the classes, ${grouped(correct)} of them right. A method passes when its maps change with the network's weights and name pixels that matter more than random ones.`,
     doubts.map((doubt) => el("p", {class: "warning"}, `The explanations of this network cannot be trusted: ${doubt}.`)),
-    table([...heads, ["verdict"]], rows.map((row) => [title(row.method), ...areas(row), verdict(row)])),
+    rows.length > 0 ? table([...heads, ["verdict"]], rows.map((row) => [title(row.method), ...areas(row), verdict(row)])) : null,
     el("p", {class: "quiet"}, "The answer's probability as a map's pixels are deleted (a low mean is good) or inserted (a high one is), beside random maps. Coloured: no better than those."),
     ofExamples.length > 0 ? el("div", {}, el("h3", {}, "The same of the explained images"),
       table(heads, ofExamples.map((row) => [title(row.method), ...areas(row)]))) : null,
     sanityImages > 0 && rows.length > 0 ? el("div", {}, el("h3", {}, "Weights drawn anew, from the answer down"),
       randomisation(rows, title),
       el("p", {class: "quiet"}, `Rank correlation with the network's own map, mean of ${counted(sanityImages, "image")}. It should fall towards 0: a map that stays as it was shows the picture, not the network.`)) : null,
-    masks > 0 ? el("div", {}, el("h3", {}, `Pointing game, ${counted(masks, "image")} with a mask of the object`),
+    masks > 0 && rows.length > 0 ? el("div", {}, el("h3", {}, `Pointing game, ${counted(masks, "image")} with a mask of the object`),
       table([["class"], right("images"), right("chance"), ...rows.flatMap(({method}) => [right(`${title(method)}: hits`), right("energy")])],
         rows[0].pointing.map((of, k) => [shown(of.class), grouped(of.images), percent(of.hits.chance),
           ...rows.flatMap(({pointing}) => [percent(pointing[k].hits.mean), percent(pointing[k].energy.mean)])]), 1),

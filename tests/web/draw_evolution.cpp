@@ -6,6 +6,9 @@
 //   --images N --epochs N --classes N --runs N   sizes; 600, 30, 6, 1
 //   --bare        without probabilities, losses and thumbnails
 //   --thumbnails  a small picture for each image
+//   --beside      these in files beside the page
+//   --explained   explanations of every seventh image, at two or more kept epochs
+//   --report      a report around the page
 //   --hostile     names that try to leave their place
 //   --example     one image of class 2, predicted as 2, 2, 1, 2
 #include <cmath>
@@ -30,7 +33,8 @@ struct Options {
   std::map<std::string, int64_t> sizes = {
       {"--images", 600}, {"--epochs", 30}, {"--classes", 6}, {"--runs", 1}};
   std::map<std::string, bool> flags = {
-      {"--bare", false}, {"--thumbnails", false}, {"--hostile", false}, {"--example", false}};
+      {"--bare", false},   {"--thumbnails", false}, {"--beside", false}, {"--explained", false},
+      {"--report", false}, {"--hostile", false},    {"--example", false}};
   std::vector<std::string> runs;
 };
 
@@ -128,12 +132,103 @@ EvolutionRun made_up(const Options& options, int64_t seed) {
   return run;
 }
 
+// What is said of the maps is made up; each kept epoch's drift is 0.1 times its number.
+void explain(EvolutionRun& run, bool hostile) {
+  Random random(11, Stream::kUser);
+  const std::string trap = hostile ? "<img src=x onerror=trapped=1>\u202E" : "";
+  for (size_t i = 0; i < run.images.size(); i += 7) {
+    const auto at = static_cast<size_t>(run.epochs - 1) * run.images.size() + i;
+    ShownExplanation of{.image = static_cast<int64_t>(i),
+                        .epoch = run.epochs,
+                        .true_class = run.images[i].true_class,
+                        .predicted = run.predicted[at],
+                        .probability = run.probability[at],
+                        .why = "wavering" + trap,
+                        .warning = i == 7 ? "The photograph has changed." + trap : "",
+                        .photograph = thumbnail(run.images[i].true_class, random)};
+    const std::vector<std::pair<std::string, std::string>> methods = {
+        {"gradcam", "Grad-CAM"}, {"saliency", "Saliency"}, {"lime", "LIME"}};
+    for (const auto& [method, name] : methods) {
+      of.maps.push_back({.method = method,
+                         .name = name + trap,
+                         .note = "a note" + trap,
+                         .trust = {{"deletion", 0.2, 0.4, true}, {"insertion", 0.5, 0.6, false}},
+                         .picture = thumbnail(static_cast<int64_t>(of.maps.size()), random)});
+    }
+    for (const int64_t epoch : {int64_t{1}, run.epochs / 2, run.epochs}) {
+      ShownEpoch kept{
+          .epoch = epoch,
+          .predicted = run.predicted[static_cast<size_t>(epoch - 1) * run.images.size() + i],
+          .probability = 0.5};
+      for (size_t m = 0; m < methods.size(); ++m) {
+        kept.maps.push_back({thumbnail(epoch, random),
+                             epoch == 1 ? std::nan("") : 0.1 * static_cast<double>(epoch % 10)});
+      }
+      of.kept.push_back(std::move(kept));
+    }
+    run.explanations.push_back(std::move(of));
+  }
+}
+
+// A report in which every part stands, with numbers that are made up.
+std::string report_of(const EvolutionRun& run, bool hostile) {
+  const std::string trap = hostile ? "</script><img src=x onerror=trapped=1>" : "";
+  std::string metrics, classes, cells, pointing;
+  for (int64_t e = 1; e <= run.epochs; ++e) {
+    const double share = static_cast<double>(e) / static_cast<double>(run.epochs);
+    metrics += fmt::format(
+        R"({}{{"epoch":{},"train_loss":{},"train_accuracy":{},"test_loss":{},"test_accuracy":{},)"
+        R"("flux":{},"learning_rate":0.05}})",
+        e > 1 ? "," : "", e, 2 - share, share, e == 2 ? "null" : fmt::format("{}", 2.1 - share),
+        0.9 * share, e == 1 ? "null" : "0.1");
+  }
+  for (size_t c = 0; c < run.classes.size(); ++c) {
+    const char* comma = c > 0 ? "," : "";
+    classes += fmt::format(R"({}{{"images":10,"precision":0.5,"recall":0.5,"f1":0.5}})", comma);
+    cells += fmt::format("{}[{},{},5],[{},{},5]", comma, c, c, c, (c + 1) % run.classes.size());
+  }
+  const std::string better =
+      R"({"mean":0.2,"chance":0.4,"gain":0.2,"standardError":0.01,"better":true})";
+  const std::string worse =
+      R"({"mean":0.2,"chance":0.2,"gain":null,"standardError":null,"better":false})";
+  const std::string methods = fmt::format(
+      R"([{{"method":"gradcam","passes":false,"doubts":["no better than random maps{0}"],)"
+      R"("deletion":{1},"insertion":{2},"randomisation":[{{"layer":"fc","correlation":0.5}}],)"
+      R"("meanCorrelation":0.5,"staysHigh":false,)"
+      R"("pointing":[{{"class":"all{0}","images":4,"hits":{1},"energy":{2}}}]}}])",
+      trap, better, worse);
+  return fmt::format(
+      R"({{"run":"a run{0}","program":"Glassnet","best":{1},)"
+      R"("facts":[["test accuracy","90 %{0}","after epoch {1}"]],)"
+      R"("configuration":[{{"title":"Data","rows":[["data","/photographs{0}"]]}}],)"
+      R"("model":{{"name":"resnet18","imageSize":64,"parameters":12,"flops":2000000,)"
+      R"("stages":[{{"path":"fc","layers":1,"kind":"Linear","output":[1,6],"parameters":12,)"
+      R"("flops":2000000}}],"layers":[{{"path":"fc","kind":"Linear","output":[1,6],)"
+      R"("parameters":12,"flops":2000000}}]}},"metrics":[{2}],)"
+      R"("confusion":{{"epoch":{1},"accuracy":0.5,"classes":[{3}],"cells":[{4}],)"
+      R"("macro":{{"precision":0.5,"recall":0.5,"f1":0.5}}}},)"
+      R"("trust":{{"images":4,"correct":2,"sanityImages":2,"masks":4,"doubts":[],)"
+      R"("methods":{5},"ofExamples":[{{"method":"lime","deletion":{6},"insertion":{7}}}]}},)"
+      R"("methods":[{{"method":"gradcam","name":"Grad-CAM"}},{{"method":"lime","name":"LIME"}}]}})",
+      trap, run.epochs, metrics, classes, cells, methods, better, worse);
+}
+
 EvolutionRun example() {
   return {.name = "example",
           .classes = {"a", "b", "c"},
           .images = {{"x.png", 2}},
           .epochs = 4,
           .predicted = {2, 2, 1, 2}};
+}
+
+void put_beside(const std::filesystem::path& page, EvolutionRun& run) {
+  const std::string files = page.stem().string() + "_files";
+  std::filesystem::create_directories(page.parent_path() / files);
+  for (size_t i = 0; i < run.thumbnails.size(); ++i) {
+    run.thumbnail_files.push_back(fmt::format("{}/{}.png", files, i));
+    write_file_atomically(page.parent_path() / run.thumbnail_files.back(), run.thumbnails[i]);
+  }
+  run.thumbnails.clear();
 }
 
 void draw(const std::vector<std::string>& arguments) {
@@ -158,8 +253,11 @@ void draw(const std::vector<std::string>& arguments) {
        ++i) {
     data.runs.push_back(made_up(options, i));
   }
-  if (options.flags.at("--hostile"))
-    data.title = "</title><script>globalThis.trapped=1</script>\u202E";
+  const bool hostile = options.flags.at("--hostile");
+  if (options.flags.at("--explained")) explain(data.runs[0], hostile);
+  if (options.flags.at("--report")) data.report = report_of(data.runs[0], hostile);
+  if (options.flags.at("--beside")) put_beside(arguments[0], data.runs[0]);
+  if (hostile) data.title = "</title><script>globalThis.trapped=1</script>\u202E";
   write_file_atomically(arguments[0], evolution_page(data));
 }
 

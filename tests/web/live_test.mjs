@@ -147,6 +147,9 @@ test("a page waits for a run, follows it, and stays through the trainer's death"
     await page.locator(".explanations > button").click();
     await page.waitForSelector(".explanations:not(:has(> button:visible)) .maps img", {timeout: 60000});
     assert.match(await page.locator("#summary").innerText(), /9 epochs$/);
+    await page.evaluate(readFileSync(process.env.AXE, "utf8"));
+    const {violations} = await page.evaluate(() => axe.run());
+    assert.deepEqual(violations.map(({id, nodes}) => [id, ...nodes.map(({html}) => html)]), []);
     // Beginning again shows the same.
     await page.reload();
     const again = await expectLogged(page, "run");

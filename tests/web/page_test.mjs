@@ -16,7 +16,7 @@ before(async () => {
 after(() => browser.close());
 
 // A page under `work`, in which nothing may be loaded and nothing may go wrong.
-async function on(name, work, {hash = "", ...options} = {}) {
+async function on(name, work, {hash = "", files = "none", ...options} = {}) {
   const page = await browser.newPage({viewport: {width: 1440, height: 900}, ...options});
   const troubles = [];
   page.on("pageerror", (error) => troubles.push(error.stack));
@@ -26,7 +26,7 @@ async function on(name, work, {hash = "", ...options} = {}) {
   const file = `${process.env.PAGES}/${name}.html`;
   page.on("request", (request) => {
     if (!request.url().startsWith("data:") && !request.url().startsWith("file:")) troubles.push(request.url());
-    if (request.url().startsWith("file:") && !request.url().includes(`/${name}.html`)) troubles.push(request.url());
+    if (request.url().startsWith("file:") && !request.url().includes(`/${name}.html`) && !request.url().includes(`/${files}/`)) troubles.push(request.url());
   });
   page.on("dialog", (dialog) => troubles.push(dialog.message()));
   await page.goto(pathToFileURL(file).href + hash);
@@ -331,6 +331,108 @@ test("hostile names only show themselves", () => on("hostile", async (page) => {
   assert.equal(await page.evaluate(() => document.documentElement.scrollWidth), 1440);
 }));
 
+test("a click leads to an explanation, and its maps over time", () => on("explained", async (page, [run]) => {
+  const explained = run.explanations.map(({image}) => image);
+  assert.ok(await page.locator("#explained-only").isVisible());
+  await page.locator("#explained").check();
+  assert.deepEqual((await rows(page)).sort((a, b) => a - b), explained);
+  assert.match(await page.locator(".chip").innerText(), /^explained/);
+  await page.mouse.click(await columnX(page, 3), await rowY(page, 4));
+  const {image} = await state(page);
+  const one = run.explanations.find((other) => other.image === image);
+  await page.waitForSelector(".explanations .maps");
+  assert.equal(await page.locator(".explanations").getAttribute("data-image"), String(image));
+  assert.deepEqual(await page.locator(".explanations figcaption b").allInnerTexts(), ["Photograph", "Grad-CAM", "Saliency", "LIME"]);
+  assert.ok(await page.locator(".explanations img").evaluateAll((list) => list.every((img) => img.complete && img.naturalWidth > 0)));
+  const text = await page.locator(".explanations").innerText();
+  assert.ok(text.includes(run.classes[one.predicted]) && text.includes(`${(100 * one.probability).toFixed(0)} %`));
+  assert.ok(text.includes("Chosen because it is wavering"));
+  assert.equal(await page.locator(".explanations .worse").count(), 3);
+  // Drift: a point for each kept epoch but the first, at the correlation's height.
+  const drifts = one.kept.slice(1).map(({maps}) => maps[0].drift);
+  const points = await page.locator(".drifts circle title").allTextContents();
+  assert.deepEqual(points, one.kept.slice(1).map(({epoch}, k) => `epoch ${epoch}: ${drifts[k].toFixed(2)}`));
+  assert.equal(await page.locator(".kept figure").count(), 3);
+  assert.equal(await page.locator(".kept img").first().getAttribute("src"), one.kept[0].maps[0].picture);
+  await page.locator(".choice button").nth(2).click();
+  assert.equal(await page.locator(".kept img").first().getAttribute("src"), one.kept[0].maps[2].picture);
+  // The choice stays for the next image, and the keys of the epoch keep the maps.
+  await page.locator("#rows").press("ArrowDown");
+  await settle(page);
+  assert.equal(await page.locator(".choice button[aria-pressed=true]").innerText(), "LIME");
+  await page.locator("#rows").press("ArrowLeft");
+  await settle(page);
+  assert.equal(await page.locator(".explanations img").count(), 4);
+  await page.locator(".explanations img").nth(1).click();
+  assert.equal(await page.locator("#large img").count(), 4);
+  await page.locator("#large button").click();
+  assert.ok(await page.locator("#large").isHidden());
+  // Where there is none, the panel says how to get some.
+  await page.locator(".chip").click();
+  await page.evaluate(() => evolution.store.set({image: 1}));
+  await settle(page);
+  assert.match(await page.locator(".explanations").innerText(), /--explain/);
+  const dots = await page.evaluate(() => evolution.view().explained.size);
+  assert.equal(dots, explained.length);
+}));
+
+test("pages without explanations say how to get them", () => on("small", async (page) => {
+  assert.ok(await page.locator("#explained-only").isHidden());
+  await page.keyboard.press("ArrowDown");
+  await settle(page);
+  assert.match(await page.locator(".explanations").innerText(), /glassnet report RUN/);
+}));
+
+test("a report has its parts, and they lead to each other", () => on("report", async (page, [run]) => {
+  const headings = await page.locator(".report h2").allInnerTexts();
+  assert.deepEqual(headings, ["Configuration", "Model", "Curves", "Confusion Evolution", "Confusion matrix", "Examples", "Trust checks", "Methods"]);
+  assert.deepEqual(await page.locator("#contents button:not(#theme)").allInnerTexts(), headings);
+  assert.equal(await page.locator(".example").count(), run.explanations.length);
+  assert.ok(await page.locator(".report").first().innerText().then((text) => text.includes("/photographs")));
+  assert.equal(await page.locator(".charts svg").count(), 4);
+  assert.ok(await page.locator(".charts path").evaluateAll((list) => list.every((path) => path.getAttribute("d").length > 8)));
+  assert.match(await page.locator("#after").innerText(), /fails: no better than random maps/);
+  await page.locator(".matrix .cell button").nth(1).click();
+  assert.deepEqual((await state(page)).cell, [0, 1]);
+  await page.waitForFunction(() => document.getElementById("evolution").getBoundingClientRect().top < 60);
+  await page.locator(".example .quiet-button").first().click();
+  assert.ok((await state(page)).image >= 0);
+  // Keys are the page's own part's only while it is looked at.
+  const {epoch} = await state(page);
+  await page.locator("#contents button").first().focus();
+  await page.mouse.move(700, 20);
+  await page.keyboard.press("ArrowLeft");
+  assert.equal((await state(page)).epoch, epoch);
+  await page.locator("#rows").press("ArrowLeft");
+  assert.equal((await state(page)).epoch, epoch - 1);
+  assert.ok(await page.evaluate(() => document.documentElement.scrollWidth <= innerWidth));
+}));
+
+test("a report fits a narrow screen", () => on("report", async (page) => {
+  assert.ok(await page.evaluate(() => document.documentElement.scrollWidth <= innerWidth));
+}, {viewport: {width: 480, height: 900}}));
+
+test("hostile names in a report only show themselves", () => on("hostile-report", async (page) => {
+  await page.evaluate(() => evolution.store.set({image: 7}));
+  await page.waitForSelector(".explanations .maps");
+  await page.locator(".choice button").nth(1).click();
+  assert.match(await page.locator(".explanations .warning").innerText(), /^The photograph has changed\.<img/);
+  assert.equal(await page.evaluate(() => globalThis.trapped), undefined);
+  assert.equal(await page.locator("script").count(), 1);
+  assert.equal(await page.locator("img[src=x], iframe, object").count(), 0);
+  assert.equal(await page.evaluate(() => document.documentElement.scrollWidth), 1440);
+}));
+
+test("thumbnails beside the page are loaded when they are shown", () => on("beside", async (page) => {
+  const wanted = [];
+  page.on("request", (request) => wanted.push(request.url()));
+  await page.locator("#rows").press("ArrowDown");
+  await settle(page);
+  const {image} = await state(page);
+  await page.waitForFunction(() => document.querySelector("#image-body img")?.naturalWidth === 24);
+  assert.deepEqual(wanted.map((url) => url.split("/").slice(-2).join("/")), [`beside_files/${image}.png`]);
+}, {files: "beside_files"}));
+
 test("extremes: one epoch and thousands, no probabilities, as many classes as there may be", async () => {
   await on("single", async (page, [run]) => {
     await expectMetrics(page, run, 0, 0);
@@ -360,10 +462,10 @@ test("extremes: one epoch and thousands, no probabilities, as many classes as th
 
 test("those who do not see it, or have no mouse, can use it", async () => {
   const axe = readFileSync(process.env.AXE, "utf8");
-  for (const colorScheme of ["light", "dark"]) {
-    await on("runs", async (page) => {
-      await page.keyboard.press("ArrowDown");
-      await settle(page);
+  for (const [name, colorScheme] of [["runs", "light"], ["runs", "dark"], ["report", "light"], ["report", "dark"]]) {
+    await on(name, async (page) => {
+      await page.locator("#rows").press("ArrowDown");
+      await page.waitForSelector(name === "report" ? ".explanations .maps, .explanations p" : ".explanations");
       await page.evaluate(axe);
       const {violations} = await page.evaluate(() => axe.run());
       assert.deepEqual(violations.map(({id, nodes}) => [id, ...nodes.map(({html}) => html)]), []);

@@ -23,6 +23,9 @@ int display_width(std::string_view text);
 // lost.
 std::string fit_columns(std::string_view text, int columns, std::string_view ellipsis = "…");
 
+// `text` with kReplacement in place of every invalid byte: what files of JSON can hold.
+std::string valid_utf8(std::string_view text);
+
 // `text` without what would move the cursor or change a terminal's state: control characters (C0,
 // DEL, C1) and invalid bytes become kReplacement.
 std::string printable(std::string_view text);

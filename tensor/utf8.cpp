@@ -1,4 +1,4 @@
-#include "report/utf8.h"
+#include "tensor/utf8.h"
 
 #include <algorithm>
 #include <array>
@@ -98,18 +98,31 @@ std::string fit_columns(std::string_view text, int columns, std::string_view ell
   return std::string(text);
 }
 
-std::string printable(std::string_view text) {
+namespace {
+
+template <class Unwanted>
+std::string replaced(std::string_view text, Unwanted&& is_unwanted) {
   std::string result;
   while (!text.empty()) {
     const std::string_view before = text;
     const char32_t code_point = take_code_point(text);
-    if (code_point == kReplacement || is_control(code_point)) {
+    if (code_point == kReplacement || is_unwanted(code_point)) {
       result += "\uFFFD";
     } else {
       result += before.substr(0, before.size() - text.size());
     }
   }
   return result;
+}
+
+}  // namespace
+
+std::string valid_utf8(std::string_view text) {
+  return replaced(text, [](char32_t) { return false; });
+}
+
+std::string printable(std::string_view text) {
+  return replaced(text, is_control);
 }
 
 }  // namespace glassnet
