@@ -1,11 +1,11 @@
-// The peer of bench/models_bench.cpp: the same rows with LibTorch, which it reads of the same files.
+// The peer of bench/models_bench.cpp: the same rows with LibTorch, which it reads of the same
+// files.
 //
-//   glassnet_libtorch_bench WHAT PRECISION MODE FOLDER
+//   glassnet_libtorch_bench WHAT MODE FOLDER
 //
 // MODE is contiguous or channels-last, both eager; for WHAT forward also frozen, TorchScript after
-// torch::jit::freeze, and optimized, after optimize_for_inference as well. With bf16, `forward` runs
-// the network in that type and `train` under autocast. Needs a LibTorch with C++ headers (Debian's
-// libtorch-dev).
+// torch::jit::freeze, and optimized, after optimize_for_inference as well. Needs LibTorch's C++
+// headers (Debian's libtorch-dev).
 #include <sys/resource.h>
 
 #include <algorithm>
@@ -18,11 +18,10 @@
 #include <map>
 #include <string>
 
-#include <ATen/autocast_mode.h>
 #include <fmt/format.h>
-#include <nlohmann/json.hpp>
 #include <torch/script.h>
 #include <torch/torch.h>
+#include <nlohmann/json.hpp>
 
 namespace {
 
@@ -171,8 +170,8 @@ class Script : public Steps {
   void conv(const std::string& y, const std::string& x, const std::string& weights,
             const std::string& norm, int stride, int padding, const std::string& residual,
             bool relu) override {
-    text += fmt::format("  v = torch.conv2d({}, {}, None, {}, {})\n", x, parameter(weights + ".weight"),
-                        stride, padding);
+    text += fmt::format("  v = torch.conv2d({}, {}, None, {}, {})\n", x,
+                        parameter(weights + ".weight"), stride, padding);
     text += fmt::format("  v = torch.batch_norm(v, {}, {}, {}, {}, False, 0.1, 1e-5, False)\n",
                         parameter(norm + ".weight"), parameter(norm + ".bias"),
                         parameter(norm + ".running_mean"), parameter(norm + ".running_var"));
@@ -222,17 +221,15 @@ bool is_parameter(const std::string& name) {
   return name.find("running_") == name.npos && name.find("num_batches") == name.npos;
 }
 
-Row row_of(const std::string& what, bool bf16, const std::string& mode,
-           std::map<std::string, Tensor> loaded, Tensor images) {
-  const auto format = mode == "contiguous" ? torch::MemoryFormat::Contiguous
-                                           : torch::MemoryFormat::ChannelsLast;
+Row row_of(const std::string& what, const std::string& mode, std::map<std::string, Tensor> loaded,
+           Tensor images) {
+  const auto format =
+      mode == "contiguous" ? torch::MemoryFormat::Contiguous : torch::MemoryFormat::ChannelsLast;
   auto weights = std::make_shared<std::map<std::string, Tensor>>();
   for (auto& [name, tensor] : loaded) {
     if (tensor.scalar_type() == torch::kInt64) continue;
-    if (bf16 && what == "forward") tensor = tensor.to(torch::kBFloat16);
     (*weights)[name] = tensor.dim() == 4 ? tensor.contiguous(format) : tensor;
   }
-  if (bf16 && what == "forward") images = images.to(torch::kBFloat16);
   images = images.contiguous(format);
   auto last = std::make_shared<Tensor>();
   const auto result = [=] { return *last; };
@@ -260,18 +257,13 @@ Row row_of(const std::string& what, bool bf16, const std::string& mode,
       if (is_parameter(name)) parameters.push_back(tensor.requires_grad_());
     }
     auto sgd = std::make_shared<torch::optim::SGD>(
-        parameters,
-        torch::optim::SGDOptions(0).momentum(0.9).nesterov(true).weight_decay(5e-4));
+        parameters, torch::optim::SGDOptions(0).momentum(0.9).nesterov(true).weight_decay(5e-4));
     const Tensor labels = torch::arange(images.size(0)).remainder(1000);
     return {[=] {
               for (Tensor& p : sgd->param_groups()[0].params()) p.mutable_grad() = Tensor();
-              at::autocast::set_cpu_enabled(bf16);
-              at::autocast::set_autocast_cpu_dtype(at::kBFloat16);
               Eager eager(*weights, true, images);
               resnet(*weights, eager);
-              *last = torch::cross_entropy_loss(eager.logits.to(torch::kFloat32), labels);
-              at::autocast::clear_cache();
-              at::autocast::set_cpu_enabled(false);
+              *last = torch::cross_entropy_loss(eager.logits, labels);
               last->backward();
               sgd->step();
             },
@@ -298,8 +290,7 @@ Row row_of(const std::string& what, bool bf16, const std::string& mode,
               const Tensor gradient =
                   torch::autograd::grad({eager.logits[0][0]}, {eager.layer4})[0];
               const torch::NoGradGuard no_grad;
-              const Tensor cam =
-                  (gradient.mean({2, 3}, true) * eager.layer4).sum(1, true).relu();
+              const Tensor cam = (gradient.mean({2, 3}, true) * eager.layer4).sum(1, true).relu();
               *last = torch::upsample_bilinear2d(cam, {first.size(2), first.size(3)}, false)[0][0];
             },
             result};
@@ -307,11 +298,11 @@ Row row_of(const std::string& what, bool bf16, const std::string& mode,
   throw std::runtime_error("'" + what + "' is no row");
 }
 
-void answer(const std::string& what, const std::string& precision, const std::string& mode,
-            const std::string& folder, Clock::time_point begin) {
+void answer(const std::string& what, const std::string& mode, const std::string& folder,
+            Clock::time_point begin) {
   // Otherwise Debian's LibTorch takes one.
   if (const char* threads = std::getenv("OMP_NUM_THREADS")) at::set_num_threads(std::stoi(threads));
-  const Row row = row_of(what, precision == "bf16", mode, read_weights(folder + "/weights.safetensors"),
+  const Row row = row_of(what, mode, read_weights(folder + "/weights.safetensors"),
                          read_images(folder + "/images.npy"));
   row.step();
   std::cout << milliseconds_since(begin) << std::endl;
@@ -338,12 +329,12 @@ void answer(const std::string& what, const std::string& precision, const std::st
 
 int main(int argc, char** argv) {
   const auto begin = Clock::now();
-  if (argc != 5) {
-    std::fputs("usage: glassnet_libtorch_bench WHAT PRECISION MODE FOLDER\n", stderr);
+  if (argc != 4) {
+    std::fputs("usage: glassnet_libtorch_bench WHAT MODE FOLDER\n", stderr);
     return 2;
   }
   try {
-    answer(argv[1], argv[2], argv[3], argv[4], begin);
+    answer(argv[1], argv[2], argv[3], begin);
     return 0;
   } catch (const std::exception& error) {
     std::fprintf(stderr, "glassnet_libtorch_bench: %s\n", error.what());

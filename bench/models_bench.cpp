@@ -4,26 +4,27 @@
 //   glassnet_models_bench prepare MODEL SIZE BATCH FOLDER
 //
 // writes what both sides read: FOLDER/weights.safetensors, a network as initialised, with
-// torchvision's names, and FOLDER/images.npy, (BATCH, SIZE, SIZE, 3) float32. It prints the network's
-// multiply-adds for an image, and those of its first convolution.
+// torchvision's names, and FOLDER/images.npy, (BATCH, SIZE, SIZE, 3) float32. It prints the
+// network's multiply-adds for an image, and those of its first convolution.
 //
 //   glassnet_models_bench peak
 //
 // prints the machine's peak (bench/machine_peak.h) in GFLOP/s.
 //
-//   glassnet_models_bench WHAT PRECISION MODE FOLDER
+//   glassnet_models_bench WHAT MODE FOLDER
 //
-// WHAT is forward, train, saliency or gradcam; PRECISION fp32 or bf16; MODE is ours: eager. After a
-// first step it prints the milliseconds since main began; then each line of the input is answered:
-// "step" by the milliseconds of one more, "result FILE" by writing what the last one computed (.npy:
-// logits, the loss, or a map of the first image) and "memory" by the highest resident memory of the
-// process in MiB.
+// WHAT is forward, train, saliency or gradcam; of MODE there is one here, eager. After a first step
+// it prints the milliseconds since main began; then each line of the input is answered:
+// "step" by the milliseconds of one more, "result FILE" by writing what the last one computed
+// (.npy: logits, the loss, or a map of the first image) and "memory" by the highest resident memory
+// of the process in MiB.
 #include <sys/resource.h>
 
 #include <chrono>
 #include <cstdio>
 #include <functional>
 #include <iostream>
+#include <memory>
 #include <string>
 #include <vector>
 
@@ -71,31 +72,39 @@ struct Row {
   std::function<Tensor()> result;
 };
 
-Row row_of(const std::string& what, DType compute, Module& model, const Tensor& images) {
-  if (what == "train") {
+struct Training {
+  std::unique_ptr<Optimizer> sgd;
+  TrainStep step;
+  Batch batch;
+  double loss = 0;
+
+  Training(Module& model, const Tensor& images)
+      : sgd(make_sgd(model.named_parameters())), step(model, *sgd, {}) {
     model.train();
-    auto sgd = std::shared_ptr<Optimizer>(make_sgd(model.named_parameters()));
-    auto train = std::make_shared<TrainStep>(model, *sgd, TrainStepOptions{.compute = compute});
-    auto batch = std::make_shared<Batch>();
-    batch->images = images.to(compute);
     std::vector<int64_t> labels;
     for (int64_t i = 0; i < images.dim(0); ++i) labels.push_back(i % kClasses);
-    batch->labels = Tensor::from(labels, {images.dim(0)});
-    auto loss = std::make_shared<double>();
-    // At a rate of 0: otherwise the loss of one batch would soon vanish, and its gradients with it.
-    return {[=] {
-              train->start(*batch, 0);
-              *loss = train->finish().loss;
-            },
-            [=] { return Tensor::from(std::vector{*loss}, {1}); }};
+    batch.images = images;
+    batch.labels = Tensor::from(labels, {images.dim(0)});
   }
-  auto last = std::make_shared<Tensor>();
-  const auto result = [=] { return last->to(DType::kFloat32); };
+  // At a rate of 0: otherwise the loss of one batch would soon vanish, and its gradients with it.
+  void take_step() {
+    step.start(batch, 0);
+    loss = step.finish().loss;
+  }
+};
+
+Row row_of(const std::string& what, Module& model, const Tensor& images) {
+  if (what == "train") {
+    const auto training = std::make_shared<Training>(model, images);
+    return {[=] { training->take_step(); },
+            [=] { return Tensor::from(std::vector{training->loss}, {1}); }};
+  }
+  const auto last = std::make_shared<Tensor>();
+  const auto result = [=] { return *last; };
   if (what == "forward") {
-    const Tensor input = images.to(compute);
     return {[=, &model] {
               const NoGrad no_grad;
-              *last = model(Variable(input)).value();
+              *last = model(Variable(images)).value();
             },
             result};
   }
@@ -103,12 +112,10 @@ Row row_of(const std::string& what, DType compute, Module& model, const Tensor& 
   return {[=, &model] { *last = explain(model, first, what, {.target = 0}).map; }, result};
 }
 
-int answer(const std::string& what, const std::string& precision, const std::string& folder,
-           Clock::time_point begin) {
+void answer(const std::string& what, const std::string& folder, Clock::time_point begin) {
   const kernels::FlushDenormals flush;
   const LoadedModel loaded = load_model(folder + "/weights.safetensors");
-  const Row row = row_of(what, precision == "bf16" ? DType::kBFloat16 : DType::kFloat32,
-                         *loaded.model, load_npy(folder + "/images.npy"));
+  const Row row = row_of(what, *loaded.model, load_npy(folder + "/images.npy"));
   row.step();
   std::cout << milliseconds_since(begin) << std::endl;
   std::string word;
@@ -130,7 +137,6 @@ int answer(const std::string& what, const std::string& precision, const std::str
       throw UsageError(fmt::format("'{}' is no question", word));
     }
   }
-  return 0;
 }
 
 }  // namespace
@@ -148,8 +154,11 @@ int main(int argc, char** argv) {
       fmt::print("{}\n", glassnet::measure_peak_flops() / 1e9);
       return 0;
     }
-    if (words.size() == 4) return glassnet::answer(words[0], words[1], words[3], begin);
-    std::fputs("usage: glassnet_models_bench WHAT PRECISION MODE FOLDER\n", stderr);
+    if (words.size() == 3) {
+      glassnet::answer(words[0], words[2], begin);
+      return 0;
+    }
+    std::fputs("usage: glassnet_models_bench WHAT MODE FOLDER\n", stderr);
     return 2;
   } catch (const std::exception& error) {
     std::fprintf(stderr, "glassnet_models_bench: %s\n", error.what());
