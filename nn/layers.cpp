@@ -129,6 +129,14 @@ Folded fold(const Conv2d& conv, const BatchNorm2d& bn, DType type) {
   return folded;
 }
 
+// Folding costs two passes over the weights each time, and saves two or three over the output.
+bool pays_on_cpu(const Conv2d& conv, const Tensor& x) {
+  const Tensor& w = conv.weight.value();
+  const Pair stride = conv.layer.stride;
+  const int64_t pixels = x.dim(0) * x.dim(1) * x.dim(2) / (stride.h * stride.w);
+  return x.dtype() == DType::kFloat32 && pixels > w.numel() / w.dim(0);
+}
+
 }  // namespace
 
 Variable conv_bn_relu(Conv2d& conv, BatchNorm2d& bn, ReLU* relu, const Variable& x,
@@ -138,8 +146,8 @@ Variable conv_bn_relu(Conv2d& conv, BatchNorm2d& bn, ReLU* relu, const Variable&
   if (on_gpu && !hooked && bn.training() && relu != nullptr) return bn.add_relu(conv(x), z);
   // A hook may have made variants of x that share one z (ForwardHook), which only `add` knows of.
   const bool shares_z = z.defined() && z.shape().dim(0) != x.shape().dim(0);
-  // Folding costs a pass over the weights each time, which only a GPU has the bandwidth for.
-  const bool folds = on_gpu && !hooked && !shares_z && !bn.training() && !conv.bias.defined() &&
+  const bool folds = (on_gpu || pays_on_cpu(conv, x.value())) && !hooked && !shares_z &&
+                     !bn.training() && !conv.bias.defined() &&
                      !will_record({x, z, conv.weight, bn.weight, bn.bias});
   if (folds) {
     const Folded folded = fold(conv, bn, x.value().dtype());

@@ -125,6 +125,17 @@ TEST(Conv2dBiasAddRelu, NanPassesTheRelu) {
   float y = 0;
   conv2d_bias_add_relu(Cpu{}, &x, &w, &bias, &z, &y, true, o);
   EXPECT_TRUE(std::isnan(y));
+  // By the library, which has a ReLU of its own.
+  const Conv2dShape large = {2, 40, 40, 16, 32, 3, 3, 1, 1, 1, 1};
+  const std::vector<float> values(static_cast<size_t>(input_size(large)), x),
+      weights(static_cast<size_t>(weights_size(large)), 1), biases(32);
+  for (const bool residual : {false, true}) {
+    std::vector<float> made(static_cast<size_t>(output_size(large)));
+    const std::vector<float> added(made.size());
+    conv2d_bias_add_relu(Cpu{}, values.data(), weights.data(), biases.data(),
+                         residual ? added.data() : nullptr, made.data(), true, large);
+    EXPECT_TRUE(std::ranges::all_of(made, [](float v) { return std::isnan(v); })) << residual;
+  }
 }
 
 #if defined(GLASSNET_CUDA)
