@@ -226,8 +226,8 @@ std::string save_evolution_html(const fs::path& path, EvolutionDocument document
     parts.push_back(fmt::format("thumbnails of {} images {}", images, in_page(thumbnail_bytes)));
   }
   if (explained > 0) {
-    parts.push_back(
-        fmt::format("explanations of {} images {}", explained, in_page(explanation_bytes)));
+    parts.push_back(fmt::format("explanations of {} image{} {}", explained,
+                                explained == 1 ? "" : "s", in_page(explanation_bytes)));
   }
   std::string sizes = mebibytes(page.size());
   if (!parts.empty()) sizes += fmt::format(", of which {}", fmt::join(parts, ", "));

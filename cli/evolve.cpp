@@ -279,6 +279,9 @@ int run(const Arguments& a) {
     print_tables(history, evolution, a.top);
   }
   for (const std::string& out : a.out) {
+    const AtomicFile probe(out);  // fails now rather than after minutes of explaining
+  }
+  for (const std::string& out : a.out) {
     if (is_page(out)) {
       save_page(out, a);
     } else {

@@ -5,7 +5,6 @@
 #include <algorithm>
 #include <charconv>
 #include <chrono>
-#include <limits>
 #include <utility>
 
 #include <fmt/format.h>
@@ -27,6 +26,13 @@ constexpr std::chrono::seconds kHeartbeat{15};
 constexpr int kPictureSide = 192;
 constexpr int kPictureQuality = 85;
 constexpr size_t kMostExplanations = 256;  // that are kept
+constexpr std::chrono::seconds kBetweenSearches{5};
+
+HttpReply busy(const std::string& sentence) {
+  HttpReply reply = refusal(503, sentence);
+  reply.fields.emplace_back("Retry-After", "5");
+  return reply;
+}
 
 const char* name_of(RunPhase phase) {
   switch (phase) {
@@ -178,6 +184,7 @@ LiveRun::LiveRun(fs::path run, ExplainImage explain)
   published_ = std::make_shared<Published>(
       Published{.record = follower_.record(), .status = follower_.status()});
   look();
+  if (explain_) explainer_ = std::jthread([this](const std::stop_token& s) { run_explainer(s); });
 }
 
 LiveRun::~LiveRun() = default;
@@ -264,9 +271,7 @@ HttpReply LiveRun::events(const HttpRequest& request) {
   auto viewer = std::make_shared<Viewer>();
   viewer->count = viewers_;
   if (++*viewers_ > kMostViewers) {
-    HttpReply reply = refusal(503, fmt::format("{} viewers follow this run already", kMostViewers));
-    reply.fields.emplace_back("Retry-After", "5");
-    return reply;
+    return busy(fmt::format("{} viewers follow this run already", kMostViewers));
   }
   // A browser that connects again by itself names the last event that it was sent.
   std::string mark = request.last_event;
@@ -284,7 +289,10 @@ HttpReply LiveRun::events(const HttpRequest& request) {
 std::shared_ptr<const LiveRun::Pictures> LiveRun::pictures() const {
   const auto record = published()->record;
   const std::lock_guard lock(pictures_mutex_);
-  if (!pictures_ || pictures_->record->marks[0] != record->marks[0]) {
+  const bool other = !pictures_ || pictures_->record->marks[0] != record->marks[0];
+  // Photographs that were not there may have come.
+  if (other || (pictures_->paths.empty() && Clock::now() - pictures_read_ > kBetweenSearches)) {
+    pictures_read_ = Clock::now();
     pictures_ = std::make_shared<Pictures>(
         Pictures{.record = record, .paths = pictures_of(folder_, "", record->log.header.classes)});
   }
@@ -307,7 +315,41 @@ HttpReply LiveRun::picture(int64_t image) const {
 }
 
 HttpReply LiveRun::explanation(int64_t image) {
-  const std::lock_guard lock(explaining_);
+  std::packaged_task<HttpReply()> task([this, image] { return explained(image); });
+  std::future<HttpReply> reply = task.get_future();
+  {
+    const std::lock_guard lock(to_explain_mutex_);
+    if (closed_ || to_explain_.size() >= kMostToExplain) return busy("too many images wait");
+    to_explain_.push_back(std::move(task));
+  }
+  something_to_explain_.notify_one();
+  try {
+    return reply.get();
+  } catch (const std::future_error&) {  // left undone by close()
+    return busy("this server ends");
+  }
+}
+
+void LiveRun::close() {
+  const std::lock_guard lock(to_explain_mutex_);
+  closed_ = true;
+  to_explain_.clear();
+}
+
+void LiveRun::run_explainer(const std::stop_token& stop) {
+  while (true) {
+    std::packaged_task<HttpReply()> task;
+    {
+      std::unique_lock lock(to_explain_mutex_);
+      if (!something_to_explain_.wait(lock, stop, [&] { return !to_explain_.empty(); })) return;
+      task = std::move(to_explain_.front());
+      to_explain_.pop_front();
+    }
+    task();
+  }
+}
+
+HttpReply LiveRun::explained(int64_t image) {
   const std::string weights = appearance(RunFolder(folder_).best());
   if (weights != explained_by_ || explanations_.size() >= kMostExplanations) explanations_.clear();
   explained_by_ = weights;

@@ -45,7 +45,7 @@ std::vector<ShownExplanation> explain_telling(RunExplanations& run, int64_t coun
   }
   if (gone > 0) {
     notes.push_back(
-        fmt::format("{} test image{} no longer in {} and not explained", gone,
+        fmt::format("{} test image{} not in {}, or cannot be read, and not explained", gone,
                     gone == 1 ? " that would be telling is" : "s that would be telling are",
                     run.data().string()));
   }

@@ -1,7 +1,5 @@
 #include <algorithm>
-#include <cmath>
 #include <filesystem>
-#include <map>
 
 #include <fmt/format.h>
 #include <fmt/ranges.h>
@@ -18,6 +16,7 @@
 #include "training/checkpoint.h"
 #include "training/evolution.h"
 #include "training/metrics.h"
+#include "training/options.h"
 #include "training/run_folder.h"
 
 namespace glassnet::cli {
@@ -74,7 +73,7 @@ Json configuration_of(const RunFolder& run) {
   for (const auto& [title, keys] : groups) {
     Json rows = Json::array();
     const auto add = [&](std::string key) {
-      const std::string value = in_words(config[key]);
+      const std::string value = key == "seed" ? config[key].dump() : in_words(config[key]);
       config.erase(key);
       std::ranges::replace(key, '_', ' ');
       rows.push_back({key, value});
@@ -261,6 +260,9 @@ int run(Arguments& a) {
   if (out.extension() != ".html") {
     throw UsageError(fmt::format("--out {} must end in .html", out.string()));
   }
+  require(RunFolder(a.run).holds_run(), [&] { return a.run + ": there is no run in this folder"; });
+  load_config(RunFolder(a.run).config());  // says what is wrong with it
+  { const AtomicFile probe(out); }         // fails now rather than after minutes of work
   std::vector<std::string> methods;
   for (const std::string& method : a.explanations.methods) {
     require_known_method(method);

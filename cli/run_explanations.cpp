@@ -10,6 +10,7 @@
 #include "cli/network_input.h"
 #include "cli/output.h"
 #include "data/folder.h"
+#include "data/image.h"
 #include "tensor/math.h"
 #include "training/checkpoint.h"
 #include "training/options.h"
@@ -60,9 +61,12 @@ RunExplanations::RunExplanations(const fs::path& run, RunExplanationOptions opti
   data_ = asked ? options_.data : load_config(folder_.config()).options.data;
   std::error_code ignored;
   require(fs::is_directory(data_, ignored), [&] {
-    return asked ? fmt::format("{} is no folder of photographs", data_.string())
-                 : fmt::format("{}: its photographs are no longer in {}; say where with --data",
-                               run.string(), data_.string());
+    return asked
+               ? fmt::format("{} is no folder of photographs", data_.string())
+               : fmt::format(
+                     "{0}: its photographs are no longer in {1}; put them back, or say where they "
+                     "are: glassnet report {0} --data FOLDER",
+                     run.string(), data_.string());
   });
   for (const Sample& sample : read_evaluation_folder(data_, history_.classes).samples) {
     photographs_.emplace(sample.id, sample.path);
@@ -70,7 +74,14 @@ RunExplanations::RunExplanations(const fs::path& run, RunExplanationOptions opti
 }
 
 bool RunExplanations::has_photograph(int64_t image) const {
-  return photographs_.contains(history_.images[static_cast<size_t>(image)].id);
+  const auto found = photographs_.find(history_.images[static_cast<size_t>(image)].id);
+  if (found == photographs_.end()) return false;
+  try {
+    read_image(found->second);
+    return true;
+  } catch (const Error&) {
+    return false;
+  }
 }
 
 const fs::path& RunExplanations::photograph(int64_t image) const {

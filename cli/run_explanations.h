@@ -67,6 +67,7 @@ class RunExplanations {
   void explain_kept(std::vector<ShownExplanation>& explanations, int side,
                     const std::function<void()>& step);
 
+  // It is there and can be read.
   bool has_photograph(int64_t image) const;
   // The photograph's file. Throws Error where it is gone.
   const std::filesystem::path& photograph(int64_t image) const;

@@ -95,7 +95,7 @@ int run(Arguments& arguments, const CLI::App& command) {
   const std::string run = options.out.string();
   if (!result.finished) {
     say(fmt::format("stopped after {} of {} epochs; to go on: glassnet train {} --out {} --resume",
-                    result.epochs_done, options.epochs, options.data.string(), run));
+                    result.epochs_done, result.epochs_planned, options.data.string(), run));
     return 130;
   }
   if (!arguments.json) {

@@ -50,17 +50,23 @@ sigset_t block_signals() {
 }
 
 // Looks at the run until a signal comes, then once more: a trainer that ends may have written just
-// before. A second signal ends the process at once.
-void follow(LiveRun& live, HttpServer& server, const sigset_t& signals) {
-  while (sigtimedwait(&signals, nullptr, &kBetweenLooks) < 0) {
+// before.
+void follow(LiveRun& live, HttpServer& server, const sigset_t& signals,
+            const std::stop_token& stop) {
+  while (!stop.stop_requested() && sigtimedwait(&signals, nullptr, &kBetweenLooks) < 0) {
     if (live.look()) server.wake();
   }
-  pthread_sigmask(SIG_UNBLOCK, &signals, nullptr);
   // Its lock may outlive it for an instant.
   for (int look = 0; look < 5; ++look) {
     if (look > 0) std::this_thread::sleep_for(std::chrono::milliseconds(50));
     if (live.look()) server.wake();
   }
+  live.close();
+  // A second signal ends the process at once, but not one that was sent with the first, as by those
+  // who signal a process and then its group.
+  constexpr timespec kNoTime = {};
+  while (sigtimedwait(&signals, nullptr, &kNoTime) > 0) continue;
+  pthread_sigmask(SIG_UNBLOCK, &signals, nullptr);
   server.stop();
 }
 
@@ -108,7 +114,8 @@ int run(const Arguments& a) {
     std::fflush(stdout);
     say(fmt::format("watching {}; Ctrl-C ends this, not the training", a.run.string()));
   }
-  const std::jthread following([&] { follow(live, server, signals); });
+  const std::jthread following(
+      [&](const std::stop_token& stop) { follow(live, server, signals, stop); });
   server.run();
   return 0;
 }

@@ -115,6 +115,7 @@ ImageFolder read_image_folder(const fs::path& folder) {
   require_folder(folder);
   ImageFolder result{.root = folder};
   std::vector<fs::path> others;
+  std::set<std::string> repaired;  // names that were not UTF-8
   for (const fs::path& class_folder : entries(folder)) {
     if (!is_folder(class_folder)) {
       others.push_back(class_folder);
@@ -131,6 +132,13 @@ ImageFolder read_image_folder(const fs::path& folder) {
     for (const fs::path& path : findings.pictures) {
       const std::string id = path.lexically_relative(folder).generic_string();
       result.samples.push_back({path, valid_utf8(id), label});
+      require(result.samples.back().id == id || repaired.insert(result.samples.back().id).second,
+              [&] {
+                return fmt::format(
+                    "{}: another picture has the same name where bytes that are not UTF-8 are left "
+                    "out; rename one",
+                    path.string());
+              });
     }
     others.insert(others.end(), findings.others.begin(), findings.others.end());
   }

@@ -501,6 +501,15 @@ TEST_F(CommandLine, DrawsThePageOfOneRunAndOfTwo) {
   EXPECT_FALSE(fs::exists(path("no.html")));
 }
 
+TEST_F(CommandLine, KeepsNoEpochThatThereIsNot) {
+  refuses("train {0}/scenes --out {0}/no --epochs 3 --keep-epochs 2,4", 2, "asks for epoch 4");
+  EXPECT_FALSE(fs::exists(path("no")));
+  // A run that is asked for it keeps its configuration.
+  const std::string before = contents(path("run/config.json"));
+  refuses("train --resume {0}/scenes --out {0}/run --keep-epochs 999", 2, "asks for epoch 999");
+  EXPECT_EQ(contents(path("run/config.json")), before);
+}
+
 TEST_F(CommandLine, WatchesUntilItIsTold) {
   const Outcome outcome =
       run("watch {0}/run --port 0", "timeout --preserve-status --signal TERM 3");
@@ -579,7 +588,9 @@ TEST_F(CommandLine, ReportsARunInOnePage) {
   refuses("report {0}/run --samples few --out {0}/no.html", 2, "few");
   refuses("report {0}/run --out {0}/no.pdf", 2, ".html");
   refuses("report {0}/run --data {0}/nowhere --out {0}/no.html", 1, "nowhere is no folder");
-  refuses("report {0}/scenes --out {0}/no.html", 1, "test_images.json");
+  refuses("report {0}/scenes --out {0}/no.html", 1, "there is no run in this folder");
+  refuses("report {0}/run --out {0}/nowhere/no.html", 1, "there is no folder");
+  refuses("evolve {0}/run --explain 2 --out {0}/nowhere/no.html", 1, "there is no folder");
   refuses("evolve {0}/run --explain 2", 2, "--explain is for a page");
   EXPECT_FALSE(fs::exists(path("no.html")));
 }
@@ -592,7 +603,7 @@ TEST_F(CommandLine, ExplainsARunWhosePhotographsMovedOrChanged) {
   auto config = nlohmann::json::parse(contents(path("run/config.json")));
   config["data"] = path("gone").string();
   std::ofstream(path("relocated/config.json")) << config;
-  refuses("report {0}/relocated --no-trust --out {0}/no.html", 1, "say where with --data");
+  refuses("report {0}/relocated --no-trust --out {0}/no.html", 1, "--data FOLDER");
   EXPECT_EQ(run("report {0}/relocated --no-trust --explain 0 --data {0}/scenes").code, 0);
 
   fs::copy(path("scenes/test"), path("changed"), fs::copy_options::recursive);

@@ -2,7 +2,12 @@
 #include "cli/live_run.h"
 
 #include <atomic>
+#include <chrono>
 #include <latch>
+#include <mutex>
+#include <set>
+#include <thread>
+#include <vector>
 
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
@@ -340,6 +345,45 @@ TEST_F(LivePage, ExplainsAnImageAtATimeAndOnceForEachBestWeights) {
   EXPECT_EQ(watched.get("/explanation/2").body, "the photograph is gone\n");
   EXPECT_EQ(watched.get("/explanation/2").status, 404);
   EXPECT_EQ(calls, 5);
+}
+
+TEST_F(LivePage, ExplainsInOneThreadAndLetsFewWait) {
+  std::latch begun(1), released(1);
+  std::mutex mutex;
+  std::set<std::thread::id> threads;
+  Watched watched([&](int64_t image) {
+    if (image == 0) begun.count_down();
+    released.wait();
+    const std::lock_guard lock(mutex);
+    threads.insert(std::this_thread::get_id());
+    return std::string("{}");
+  });
+  WrittenRun run(watched.folder / "run", 5);
+  run.append(1);
+  watched.look();
+  Connection first(watched.serving.port());
+  first.send(request_for("/explanation/0"));
+  begun.wait();
+  // One image is being explained: of the others, all that may wait, three are refused.
+  std::atomic<int> explained{0}, refused{0};
+  {
+    std::vector<std::jthread> others;
+    for (size_t i = 0; i < kMostToExplain + 3; ++i) {
+      others.emplace_back([&] {
+        const Answer answer = watched.get("/explanation/1");
+        explained += answer.status == 200 ? 1 : 0;
+        refused += answer.status == 503 && answer.head.find("Retry-After: ") != std::string::npos;
+      });
+    }
+    for (int wait = 0; wait < 1000 && refused < 3; ++wait) {
+      std::this_thread::sleep_for(std::chrono::milliseconds(10));
+    }
+    released.count_down();
+  }
+  EXPECT_EQ(refused, 3);
+  EXPECT_EQ(explained, static_cast<int>(kMostToExplain));
+  EXPECT_THAT(first.until(), testing::EndsWith("{}"));
+  EXPECT_EQ(threads.size(), 1u);
 }
 
 TEST_F(LivePage, ExplainsNothingWhereNobodyCan) {

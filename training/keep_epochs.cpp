@@ -56,4 +56,11 @@ KeepEpochs parse_keep_epochs(const std::string& text) {
   return keep;
 }
 
+void require_kept_epochs(const std::string& text, int64_t epochs) {
+  const KeepEpochs keep = parse_keep_epochs(text);
+  if (keep.epochs.empty() || keep.epochs.back() <= epochs) return;
+  throw UsageError(fmt::format("--keep-epochs {} asks for epoch {} of a run that has {}", text,
+                               keep.epochs.back(), epochs));
+}
+
 }  // namespace glassnet

@@ -16,6 +16,9 @@ struct KeepEpochs {
   int64_t count(int64_t last) const;
 };
 
+// Throws UsageError where `text` asks for an epoch that a run of `epochs` does not have.
+void require_kept_epochs(const std::string& text, int64_t epochs);
+
 // "1,5,10", "every:10", "1,every:10", "all"; empty: none. Throws UsageError, which shows how, for
 // anything else.
 KeepEpochs parse_keep_epochs(const std::string& text);

@@ -202,7 +202,7 @@ bool within(double value, double low, double high) {
 void validate(const TrainOptions& o) {
   constexpr int kLargestImage = 4096;
   constexpr double kLargest = 1e6;
-  expect(o.epochs >= 1, "epochs", o.epochs, "at least 1");
+  expect(o.epochs >= 1 && o.epochs <= 1'000'000, "epochs", o.epochs, "from 1 to a million");
   expect(o.batch_size >= 2, "batch_size", o.batch_size,
          "at least 2, since batch norm learns from differences between images");
   const int smallest = o.input().smallest_image;
@@ -246,11 +246,7 @@ void validate(const TrainOptions& o) {
   expect(within(o.warmup_epochs, 0, static_cast<double>(o.epochs)), "warmup_epochs",
          o.warmup_epochs, "from 0 to the number of epochs");
   expect(o.step_epochs >= 1, "step_epochs", o.step_epochs, "at least 1");
-  const KeepEpochs keep = parse_keep_epochs(o.keep_epochs);
-  if (!keep.epochs.empty() && keep.epochs.back() > o.epochs && !o.resume) {
-    throw UsageError(fmt::format("--keep-epochs {} asks for epoch {} of a run that has {}",
-                                 o.keep_epochs, keep.epochs.back(), o.epochs));
-  }
+  parse_keep_epochs(o.keep_epochs);
   expect_one_of("precision", o.precision, {"auto", "fp32", "bf16", "fp16"});
   expect(o.threads >= 0, "threads", o.threads, "at least 1, or 0 for all cores");
   expect(o.loader_threads >= 0 && o.loader_threads <= 256, "loader_threads", o.loader_threads,

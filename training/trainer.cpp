@@ -284,6 +284,7 @@ class Run {
   TrainOptions options_of(const TrainOptions& asked, const RunFolder& folder) {
     validate(asked);
     if (!asked.resume) {
+      require_kept_epochs(asked.keep_epochs, asked.epochs);
       folder.refuse_if_taken();
       return asked;
     }
@@ -295,6 +296,7 @@ class Run {
     config_ = load_config(folder.config());
     const TrainOptions options = resumed_options(asked, config_.options);
     validate(options);
+    require_kept_epochs(options.keep_epochs, options.epochs);
     return options;
   }
 
@@ -620,6 +622,7 @@ class Run {
   TrainResult result(bool finished) const {
     return {.finished = finished,
             .epochs_done = progress_.epochs_done,
+            .epochs_planned = options_.epochs,
             .best_epoch = progress_.best_epoch,
             .best_accuracy = progress_.best_accuracy,
             .best_loss = progress_.best_loss,

@@ -60,7 +60,7 @@ struct TrainObserver {
 
 struct TrainResult {
   bool finished = false;  // false: stopped on request
-  int64_t epochs_done = 0;
+  int64_t epochs_done = 0, epochs_planned = 0;
   int64_t best_epoch = 0;  // from 1; 0 before any epoch is done
   double best_accuracy = 0, best_loss = 0;
   std::string selected_by;  // "validation" or "test"

@@ -32,6 +32,18 @@ export const counted = (count, noun) => `${count.toLocaleString("en")} ${noun}${
 
 export const byId = (id) => document.getElementById(id);
 
+// Gives `parent` other children. What had the focus in it has it again if it is still there, else what
+// stands in its place, else `parent` itself if it can.
+export function refill(parent, ...children) {
+  const targets = () => [...parent.querySelectorAll("button, [tabindex]")];
+  const focused = document.activeElement;
+  const place = targets().indexOf(focused);
+  parent.replaceChildren(...children);
+  if (place < 0) return;
+  const next = parent.contains(focused) ? focused : targets()[place] ?? parent;
+  next.focus({preventScroll: true});
+}
+
 export function swatch(colour) {
   const node = el("i", {class: "swatch", "aria-hidden": "true"});
   node.style.background = colour;

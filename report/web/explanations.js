@@ -2,11 +2,11 @@
 //
 // A provider has `of(run, image)`, a promise of an explanation or null; `images(run)`, a Set of
 // those that have one beforehand; and `hint`, what stands where there is none. One that takes a while also
-// has `has(image)`, whether it was asked, and `forget(image)`. An explanation is what
+// has `has(image)`, whether it was asked, `epochs(image)`, how many the run had then, and `forget(image)`. An explanation is what
 // report/shown_explanation.h writes, with names as they can be shown.
 import {line} from "./d3.js";
 import {shown} from "./data.js";
-import {byId, el, named, svg, swatch} from "./dom.js";
+import {byId, el, named, refill, svg, swatch} from "./dom.js";
 import {twoDecimals} from "./metrics.js";
 
 // What lies in the page itself.
@@ -29,6 +29,7 @@ export function fetched(address) {
   const none = new Set();
   return {
     has: (image) => answers.has(image),
+    epochs: (image) => answers.get(image)?.epochs,
     forget: (image) => answers.delete(image),
     of(run, image) {
       if (!answers.has(image)) {
@@ -36,10 +37,10 @@ export function fetched(address) {
           if (!response.ok) throw new Error(shown((await response.text()).slice(0, 400)) || response.statusText);
           return decodeExplanation(await response.json());
         });
-        answers.set(image, answer);
+        answers.set(image, {answer, epochs: run.epochs});
         answer.catch(() => answers.delete(image));  // the next click asks again
       }
-      return answers.get(image);
+      return answers.get(image).answer;
     },
     images: () => none,
     hint: () => "",
@@ -76,27 +77,35 @@ export class Explained {
       this.image = state.image;
       this.method = this.method ?? 0;
       this.explanation = null;
-      this.node = {below: el("div", {class: "drift"}), maps: el("div", {class: "explanations", "data-image": state.image})};
+      this.node = {
+        below: el("div", {class: "drift"}),
+        maps: el("div", {class: "explanations", "data-image": state.image, role: "group", "aria-label": "Explanation", tabindex: "-1"}),
+      };
       if (this.provider.has && !this.provider.has(state.image)) this.node.maps.append(this.button("Explain with the best weights so far"));
       else this.ask(this.node);
     }
     if (this.explanation) this.drawDrift();
-    if (this.again) this.again.hidden = run.epochs === this.epochs;
+    this.offerAgain();
     return this.node;
+  }
+
+  // An epoch after it was asked for, the best weights may be others.
+  offerAgain() {
+    if (this.again) this.again.hidden = this.run.epochs === this.provider.epochs(this.image);
   }
 
   button(text) {
     return el("button", {onclick: () => {
       this.provider.forget(this.image);
-      this.ask(this.node);
+      this.ask(this.node, (text) => (byId("announcement").textContent = text));
     }}, text);
   }
 
-  async ask(node) {
+  async ask(node, announce = () => {}) {
     const {run, image} = this;
     this.explanation = null;
     this.again = null;
-    node.maps.replaceChildren(el("p", {class: "quiet", role: "status"}, "Explaining …"));
+    refill(node.maps, el("p", {class: "quiet"}, "Explaining …"));
     let explanation = null;
     let trouble = "";
     try {
@@ -109,24 +118,24 @@ export class Explained {
     if (explanation === null) {
       node.maps.replaceChildren(el("p", {class: trouble ? "warning" : "quiet"}, trouble || this.provider.hint(run)));
       if (this.provider.has) node.maps.append(this.button("Try again"));
+      announce(`Not explained: ${trouble}`);
       return;
     }
     this.fill();
     if (this.provider.has) {
-      // An epoch later the best weights may be others.
-      this.epochs = this.run.epochs;
       this.again = this.button("Explain again with the best weights so far");
-      this.again.hidden = true;
+      this.offerAgain();
       node.maps.append(this.again);
     }
     this.drawDrift();
+    announce(`Explained: ${run.classes[explanation.predicted]} with ${percent(explanation.probability)}`);
   }
 
   fill() {
     const {explanation, run, view} = this;
     const {methods, photograph, predicted, probability, epoch, why, warning} = explanation;
     const figure = (name, picture, ...below) => el("figure", {},
-      el("img", {src: picture, alt: name, title: "Larger", onclick: () => enlarge(explanation)}),
+      el("button", {"aria-label": `${name}, larger`, title: "Larger", onclick: () => enlarge(explanation)}, el("img", {src: picture, alt: name})),
       el("figcaption", {}, el("b", {}, name), below));
     this.node.maps.replaceChildren(...[
       el("h3", {}, "What it rests on"),
@@ -138,7 +147,7 @@ export class Explained {
         photograph ? figure("Photograph", photograph, el("span", {}, "as the network sees it")) : null,
         methods.map(({name, note, trust, picture}) => figure(name, picture, note ? el("span", {}, note) : null, trustLines(trust)))),
       el("p", {class: "quiet small"}, colourWords(methods), methods.some(({trust}) => trust.length > 0)
-        ? " In brackets: random maps; coloured: no better than those." : null),
+        ? " In brackets: random maps; ✗: no better than those." : null),
     ].filter(Boolean));
   }
 
@@ -162,7 +171,7 @@ export class Explained {
       this.drawDrift();
     };
     const several = kept.length > 1;
-    node.below.replaceChildren(
+    refill(node.below,
       several ? el("div", {class: "keys"}, el("span", {}, "likeness to the map of the kept epoch before (rank correlation)")) : "",
       several ? svg("svg", {width, height, role: "img", "aria-label": driftInWords(chosen.name, drifts(method)), class: "drifts"},
         svg("line", {class: "base", x1: 0, x2: width, y1: y(1), y2: y(1)}),
@@ -186,7 +195,7 @@ export class Explained {
   }
 }
 
-const percent = (share) => `${(100 * share).toFixed(0)} %`;
+const percent = (share) => (share === null ? "–" : `${(100 * share).toFixed(0)} %`);
 
 const driftInWords = (name, drifts) =>
   `${name}: rank correlation with the map of the kept epoch before. ${
@@ -202,12 +211,15 @@ export function colourWords(methods) {
   ].filter(Boolean).join(" ");
 }
 
+// Beside a measure that speaks against a map.
+export const fault = (why) => el("span", {class: "fault", role: "img", "aria-label": why}, " ✗");
+
 // "deletion 0.21 (0.40)", in brackets that of random maps.
 export function trustLines(trust) {
   return trust.map(({name, value, random, better}) => el("span", {
     class: better ? "measure" : "measure worse",
     title: `random maps: ${twoDecimals(random)}${better ? "" : "; this one is no better"}`,
-  }, `${name} ${twoDecimals(value)} (${twoDecimals(random)})`));
+  }, `${name} ${twoDecimals(value)} (${twoDecimals(random)})`, better ? null : fault("no better than random maps")));
 }
 
 function enlarge({methods, photograph}) {

@@ -32,9 +32,9 @@ export function listen({store, matrix, panel, heatmap, reset, root}) {
       if (key === "Escape") target.blur();
       return;
     }
-    // A button and a box keep the space bar, a slider its arrows.
+    // A button and a box keep the space bar, a slider and a row that scrolls their arrows.
     if (key === " " && target.matches("button, input, [role=button]")) return;
-    if (target.matches("input[type=range]") && key.startsWith("Arrow")) return;
+    if (target.matches("input[type=range], .kept") && key.startsWith("Arrow")) return;
     const action = actions[key];
     if (!action) return;
     event.preventDefault();

@@ -1,7 +1,7 @@
 // The panel of one image: photograph, measures, probabilities and predictions over the epochs, its
 // history in other runs, and its explanations.
 import {area, line} from "./d3.js";
-import {byId, el, named, svg, swatch, whenChanged} from "./dom.js";
+import {byId, el, named, refill, svg, swatch, whenChanged} from "./dom.js";
 import {probabilityAt} from "./data.js";
 import {Explained} from "./explanations.js";
 import {twoDecimals} from "./metrics.js";
@@ -58,7 +58,7 @@ export class Panel {
       .filter(({other, at}) => other !== run && at !== undefined)
       .map(({other, i, at}) => ({other, colours: palettes[i], at, canvas: el("canvas", {class: "strip"})}));
     const {below, maps} = this.explained.place(view, width);
-    byId("image-body").replaceChildren(...[
+    refill(byId("image-body"), ...[
       el("div", {class: "facts"},
         picture ? el("img", {src: picture, alt: ""}) : null,
         el("dl", {},

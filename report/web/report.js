@@ -3,7 +3,7 @@
 import {line, scaleLinear} from "./d3.js";
 import {shown} from "./data.js";
 import {brief, byId, counted, el, named, svg, swatch} from "./dom.js";
-import {colourWords, trustLines} from "./explanations.js";
+import {colourWords, fault, trustLines} from "./explanations.js";
 import {methods} from "./methods.js";
 
 const mostClasses = 40;  // whose confusion is drawn as a table
@@ -17,15 +17,21 @@ export function drawReport(report, run, colours, store) {
   byId("after").replaceChildren(...after.filter(Boolean), el("footer", {class: "quiet"}, `Made by ${shown(report.program)}.`));
   const sections = [...document.querySelectorAll(".report h2[id]")];
   byId("contents").replaceChildren(el("b", {}, shown(report.run)), ...sections.map((heading) =>
-    el("button", {onclick: () => heading.scrollIntoView({behavior: "smooth"})}, heading.textContent)), el("span", {class: "spread"}), byId("theme"));
+    el("button", {onclick: () => lead(heading)}, heading.textContent)), el("span", {class: "spread"}), byId("theme"));
   for (const id of ["before", "after", "contents"]) byId(id).hidden = false;
 }
 
+// To a place of the page, and the focus to `target` in it.
+function lead(place, target = place) {
+  target.focus({preventScroll: true});
+  place.scrollIntoView({behavior: "smooth"});
+}
+
 const title = (text, id, note = null) =>
-  el("div", {class: "title"}, el("h2", {id}, text), note ? el("p", {class: "quiet"}, note) : null);
+  el("div", {class: "title"}, el("h2", {id, tabindex: "-1"}, text), note ? el("p", {class: "quiet"}, note) : null);
 
 function section(heading, note, ...content) {
-  const id = heading.toLowerCase().replace(/\W+/g, "-");
+  const id = `section-${heading.toLowerCase().replace(/\W+/g, "-")}`;
   return el("section", {"aria-labelledby": id}, title(heading, id, note), content);
 }
 
@@ -41,7 +47,7 @@ function headline({run, facts}) {
 
 // heads: [text, "right" for numbers]; rows of texts or nodes; the last `feet` of them below a line.
 function table(heads, rows, feet = 0) {
-  const cell = (content, k, tag = "td") => el(tag, {class: heads[k][1] || null}, content);
+  const cell = (content, k, tag = "td") => el(tag, {class: heads[k][1] || null, scope: tag === "th" ? "col" : null}, content);
   const row = (cells) => el("tr", {}, cells.map((content, k) => cell(content, k)));
   return el("div", {class: "scroll"}, el("table", {},
     el("thead", {}, el("tr", {}, heads.map(([text], k) => cell(text, k, "th")))),
@@ -122,7 +128,7 @@ function confusion({confusion: {epoch, accuracy, classes, cells, macro}}, run, c
   return section("Confusion matrix", `The test images after epoch ${epoch}: ${percent(accuracy)} right. Rows are true classes, columns predicted ones; a click on a cell shows its images above.`,
     el("div", {class: few ? "beside" : null}, few ? matrix(run, colours, classes, cells, (t, p) => {
       store.set({epoch: epoch - run.firstEpoch, cell: [t, p], trueClass: -1, predictedClass: -1});
-      byId("evolution").scrollIntoView({behavior: "smooth"});
+      lead(byId("evolution"), byId("rows"));
     }) : null, scores));
 }
 
@@ -137,7 +143,7 @@ function matrix(run, colours, classes, cells, choose) {
       count > 0 ? el("button", {title: `${brief(run.classes[t])} predicted as ${brief(run.classes[p])}`, onclick: () => choose(t, p)}, grouped(count)) : "");
   };
   return el("div", {class: "scroll"}, el("table", {class: "matrix"},
-    el("thead", {}, el("tr", {}, el("th", {class: "corner"}, el("span", {class: "quiet"}, "true \\ predicted")), classes.map((_, c) => head(c)))),
+    el("thead", {}, el("tr", {}, el("th", {class: "corner", scope: "col"}, el("span", {class: "quiet"}, "true \\ predicted")), classes.map((_, c) => head(c)))),
     el("tbody", {}, classes.map((_, t) => el("tr", {}, el("th", {scope: "row"}, el("span", {class: "class"}, swatch(colours[t]), named(run.classes[t]))),
       classes.map((__, p) => cell(t, p)))))));
 }
@@ -149,7 +155,7 @@ function examples(run, colours, store) {
   const name = (c) => el("span", {class: "class"}, swatch(colours[c]), named(run.classes[c]));
   const open = ({image}) => {
     store.set({image});
-    byId("evolution").scrollIntoView({behavior: "smooth"});
+    lead(byId("evolution"), byId("rows"));
   };
   const card = (one) => el("article", {class: "example"},
     el("div", {class: "line"}, name(one.predicted), el("span", {class: "number"}, percent(one.probability)),
@@ -165,7 +171,7 @@ function examples(run, colours, store) {
     : el("div", {}, el("h3", {}, `${heading} (${list.length})`), el("div", {class: "examples"}, list.map(card)));
   const right = run.explanations.filter((one) => one.predicted === one.trueClass);
   const wrong = run.explanations.filter((one) => one.predicted !== one.trueClass);
-  return section("Examples", "What the best network's answers rest on. Maps explain the predicted class. Deletion should be lower and insertion higher than those of random maps, in brackets; where they are not, they are coloured. " +
+  return section("Examples", "What the best network's answers rest on. Maps explain the predicted class. Deletion should be lower and insertion higher than those of random maps, in brackets; where they are not, there is a ✗. " +
     colourWords(run.explanations[0].methods),
     part("Wrong", wrong), part("Right", right));
 }
@@ -177,7 +183,7 @@ function trust({trust: found, methods: names}) {
   const {images, correct, sanityImages, masks, doubts, methods: rows, ofExamples} = found;
   const title = (method) => names.find((one) => one.method === method)?.name ?? method;
   const gain = ({gain: by, standardError, better}) => by === null ? "–"
-    : el("span", {class: better ? null : "worse"}, `${by > 0 ? "+" : ""}${decimals(by, 3)} ± ${decimals(standardError, 3)}`);
+    : el("span", {class: better ? null : "worse"}, `${by > 0 ? "+" : ""}${decimals(by, 3)} ± ${decimals(standardError, 3)}`, better ? null : fault("no better than random maps"));
   const verdict = ({passes, doubts: why}) => el("span", {class: passes ? null : "worse"}, passes ? "passes" : `fails: ${why.join("; ") || "the network has learnt nothing"}`);
   const areas = ({deletion, insertion}) => [decimals(deletion.mean, 3), decimals(deletion.chance, 3), gain(deletion),
     decimals(insertion.mean, 3), decimals(insertion.chance, 3), gain(insertion)];
@@ -186,7 +192,7 @@ function trust({trust: found, methods: names}) {
   return section("Trust checks", `On ${counted(images, "test image")} drawn evenly from the classes, ${grouped(correct)} of them right. A method passes when its maps change with the network's weights and name pixels that matter more than random ones.`,
     doubts.map((doubt) => el("p", {class: "warning"}, `The explanations of this network cannot be trusted: ${doubt}.`)),
     rows.length > 0 ? table([...heads, ["verdict"]], rows.map((row) => [title(row.method), ...areas(row), verdict(row)])) : null,
-    el("p", {class: "quiet"}, "The answer's probability as a map's pixels are deleted (a low mean is good) or inserted (a high one is), beside random maps. Coloured: no better than those."),
+    el("p", {class: "quiet"}, "The answer's probability as a map's pixels are deleted (a low mean is good) or inserted (a high one is), beside random maps. ✗: no better than those."),
     ofExamples.length > 0 ? el("div", {}, el("h3", {}, "The same of the explained images"),
       table(heads, ofExamples.map((row) => [title(row.method), ...areas(row)]))) : null,
     sanityImages > 0 && rows.length > 0 ? el("div", {}, el("h3", {}, "Weights drawn anew, from the answer down"),
@@ -203,7 +209,7 @@ function randomisation(rows, title) {
   const layers = rows[0].randomisation.map(({layer}) => layer);
   return table([["down to"], ...rows.map(({method}) => [title(method), "right"])],
     [...layers.map((layer, k) => [layer, ...rows.map(({randomisation: of}) => decimals(of[k].correlation))]),
-     ["mean", ...rows.map(({meanCorrelation, staysHigh}) => el("span", {class: staysHigh ? "worse" : null}, decimals(meanCorrelation)))]], 1);
+     ["mean", ...rows.map(({meanCorrelation, staysHigh}) => el("span", {class: staysHigh ? "worse" : null}, decimals(meanCorrelation), staysHigh ? fault("stays high") : null))]], 1);
 }
 
 function summary({methods: names}) {

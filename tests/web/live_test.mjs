@@ -127,14 +127,18 @@ test("a page waits for a run, follows it, and stays through the trainer's death"
     assert.equal(stopped.epoch, stopped.last);
     // They ask for its explanation, which costs a click and stays while epochs come.
     assert.equal(await page.locator(".explanations img").count(), 0);
-    await page.locator(".explanations button").click();
+    await page.locator(".explanations button").press("Enter");
     await page.waitForSelector(".maps img", {timeout: 60000});
+    assert.match(await page.locator("#announcement").innerText(), /^Explained: \w+ with \d+ %$/);
+    const focused = () => page.evaluate(() => document.activeElement.getAttribute("aria-label"));
+    assert.equal(await focused(), "Explanation");
     const names = await page.locator(".explanations figcaption b").allInnerTexts();
     assert.deepEqual(names, ["Photograph", "Grad-CAM", "Saliency", "LIME"]);
     assert.ok(await page.locator(".explanations img").evaluateAll((images) => images.every((image) => image.naturalWidth === 224)));
     assert.match(await page.locator(".asked").innerText(), /asked of the weights of epoch \d/);
 
-    // What is not at the end stays where it is.
+    // What is not at the end stays where it is, and so does the focus.
+    await page.getByRole("button", {name: "Saliency, larger"}).focus();
     await page.evaluate(() => evolution.store.set({first: 1, epoch: 0}));
     trainer = training("scenes", "run", 9, "--resume");
     await says(page, /^live, epoch \d of 9 in training/);
@@ -144,7 +148,14 @@ test("a page waits for a run, follows it, and stays through the trainer's death"
     assert.deepEqual([finished.first, finished.last, finished.epoch], [1, 8, 0]);
     assert.equal(await page.locator("#image-title").innerText(), chosen);
     assert.equal(await page.locator(".explanations img").count(), 4);
-    await page.locator(".explanations > button").click();
+    assert.equal(await focused(), "Saliency, larger");
+    // The explanation is as old as before when they come back from another image.
+    const {image} = finished;
+    for (const other of [image > 0 ? 0 : 1, image]) {
+      await page.evaluate((next) => evolution.store.set({image: next}), other);
+      await page.waitForSelector(`.explanations[data-image="${other}"]`);
+    }
+    await page.getByRole("button", {name: "Explain again"}).click();
     await page.waitForSelector(".explanations:not(:has(> button:visible)) .maps img", {timeout: 60000});
     assert.match(await page.locator("#summary").innerText(), /9 epochs$/);
     await page.evaluate(readFileSync(process.env.AXE, "utf8"));

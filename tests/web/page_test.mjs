@@ -37,6 +37,8 @@ async function on(name, work, {hash = "", files = "none", ...options} = {}) {
 }
 const settle = (page) => page.evaluate(() => new Promise((done) => requestAnimationFrame(() => requestAnimationFrame(done))));
 const state = async (page) => (await settle(page), page.evaluate(() => evolution.store.state));
+const focused = (page) => page.evaluate(() =>
+  document.activeElement.getAttribute("aria-label") ?? document.activeElement.textContent);
 const rows = async (page) => (await settle(page), page.evaluate(() => Array.from(evolution.view().rows)));
 
 function plainRuns(file) {
@@ -354,8 +356,14 @@ test("a click leads to an explanation, and its maps over time", () => on("explai
   assert.deepEqual(points, one.kept.slice(1).map(({epoch}, k) => `epoch ${epoch}: ${drifts[k].toFixed(2)}`));
   assert.equal(await page.locator(".kept figure").count(), 3);
   assert.equal(await page.locator(".kept img").first().getAttribute("src"), one.kept[0].maps[0].picture);
-  await page.locator(".choice button").nth(2).click();
+  assert.equal(await page.locator(".explanations .worse .fault").count(), 3);
+  await page.locator(".choice button").nth(2).press("Enter");
   assert.equal(await page.locator(".kept img").first().getAttribute("src"), one.kept[0].maps[2].picture);
+  assert.equal(await focused(page), "LIME");
+  // The row of maps scrolls by the arrows.
+  const {epoch} = await state(page);
+  await page.locator(".kept").press("ArrowLeft");
+  assert.equal((await state(page)).epoch, epoch);
   // The choice stays for the next image, and the keys of the epoch keep the maps.
   await page.locator("#rows").press("ArrowDown");
   await settle(page);
@@ -363,10 +371,11 @@ test("a click leads to an explanation, and its maps over time", () => on("explai
   await page.locator("#rows").press("ArrowLeft");
   await settle(page);
   assert.equal(await page.locator(".explanations img").count(), 4);
-  await page.locator(".explanations img").nth(1).click();
+  await page.getByRole("button", {name: "Grad-CAM, larger"}).press("Enter");
   assert.equal(await page.locator("#large img").count(), 4);
-  await page.locator("#large button").click();
+  await page.locator("#large button").press("Enter");
   assert.ok(await page.locator("#large").isHidden());
+  assert.equal(await focused(page), "Grad-CAM, larger");
   // Where there is none, the panel says how to get some.
   await page.locator(".chip").click();
   await page.evaluate(() => evolution.store.set({image: 1}));
@@ -392,8 +401,14 @@ test("a report has its parts, and they lead to each other", () => on("report", a
   assert.equal(await page.locator(".charts svg").count(), 4);
   assert.ok(await page.locator(".charts path").evaluateAll((list) => list.every((path) => path.getAttribute("d").length > 8)));
   assert.match(await page.locator("#after").innerText(), /fails: no better than random maps/);
-  await page.locator(".matrix .cell button").nth(1).click();
+  const ids = await page.locator("[id]").evaluateAll((list) => list.map(({id}) => id));
+  assert.equal(new Set(ids).size, ids.length);
+  assert.equal(await page.locator(".report th:not([scope])").count(), 0);
+  await page.locator("#contents button").nth(5).press("Enter");
+  assert.equal(await focused(page), "Examples");
+  await page.locator(".matrix .cell button").nth(1).press("Enter");
   assert.deepEqual((await state(page)).cell, [0, 1]);
+  assert.match(await focused(page), /^Heatmap/);
   await page.waitForFunction(() => document.getElementById("evolution").getBoundingClientRect().top < 60);
   await page.locator(".example .quiet-button").first().click();
   assert.ok((await state(page)).image >= 0);
