@@ -7,7 +7,6 @@
 
 #include "kernels/error.h"
 #include "report/terminal.h"
-#include "training/checkpoint.h"
 #include "training/telling_images.h"
 
 namespace glassnet::cli {
@@ -30,12 +29,9 @@ int64_t parse_explain(const std::string& text) {
 std::vector<ShownExplanation> explain_telling(RunExplanations& run, int64_t count,
                                               std::vector<std::string>& notes) {
   if (count == 0) return {};
-  const History& history = run.history();
-  const int64_t said = epoch_of(run.network());
-  const int64_t epoch = said >= 1 && said <= history.epochs() ? said : history.epochs();
   std::vector<TellingImage> chosen;
   int64_t gone = 0;
-  for (const TellingImage& one : telling_images(history, epoch, kEveryImage)) {
+  for (const TellingImage& one : telling_images(run.history(), run.best_epoch(), kEveryImage)) {
     if (std::ssize(chosen) == count) break;
     if (run.has_photograph(one.image)) {
       chosen.push_back(one);

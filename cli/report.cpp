@@ -13,7 +13,6 @@
 #include "models/summary.h"
 #include "report/terminal.h"
 #include "tensor/file.h"
-#include "training/checkpoint.h"
 #include "training/evolution.h"
 #include "training/metrics.h"
 #include "training/options.h"
@@ -275,8 +274,7 @@ int run(Arguments& a) {
   RunExplanations run(a.run, a.explanations);
   LoadedModel& network = run.network();
   const History& history = run.history();
-  const int64_t said = epoch_of(network);
-  const int64_t epoch = said >= 1 && said <= history.epochs() ? said : history.epochs();
+  const int64_t epoch = run.best_epoch();
   const RunFolder folder(a.run);
   std::vector<EpochMetrics> metrics = folder.read_metrics();
 

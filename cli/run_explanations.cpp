@@ -73,6 +73,11 @@ RunExplanations::RunExplanations(const fs::path& run, RunExplanationOptions opti
   }
 }
 
+int64_t RunExplanations::best_epoch() {
+  const int64_t said = epoch_of(network());
+  return said >= 1 && said <= history_.epochs() ? said : history_.epochs();
+}
+
 bool RunExplanations::has_photograph(int64_t image) const {
   const auto found = photographs_.find(history_.images[static_cast<size_t>(image)].id);
   if (found == photographs_.end()) return false;

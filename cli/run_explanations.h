@@ -49,6 +49,8 @@ class RunExplanations {
   const std::vector<std::string>& methods() const { return options_.methods; }
   // The epochs whose weights were kept, in order.
   std::vector<int64_t> kept_epochs() const { return folder_.kept_epochs(); }
+  // The epoch of the best weights, from 1; the last one where they do not say.
+  int64_t best_epoch();
   // Frozen, in evaluation mode, on the device.
   LoadedModel& network(int64_t epoch = kBestWeights);
 
