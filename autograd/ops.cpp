@@ -5,8 +5,8 @@
 
 #include <fmt/format.h>
 
+#include "autograd/conv2d_shape.h"
 #include "kernels/batch_norm.h"
-#include "kernels/conv2d.h"
 #include "kernels/elementwise.h"
 #include "kernels/index.h"
 #include "kernels/matmul.h"
@@ -83,9 +83,6 @@ void require_same_kind(const char* op, const Tensor& a, const Tensor& b) {
 
 // --- convolution ---------------------------------------------------------------------------------
 
-namespace {
-
-// Checks what goes into a convolution, all but its bias.
 kernels::Conv2dShape conv2d_shape(const char* op, const Tensor& x, const Tensor& weight,
                                   const Conv2dOptions& options) {
   require_rank(op, x, 4, "x (N, H, W, C)");
@@ -126,6 +123,8 @@ kernels::Conv2dShape conv2d_shape(const char* op, const Tensor& x, const Tensor&
           });
   return shape;
 }
+
+namespace {
 
 struct Conv2dGradients {
   Tensor x, weight, bias;

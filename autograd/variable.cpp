@@ -133,6 +133,9 @@ Variable record(const char* name, Tensor value, const std::vector<Variable>& inp
   return result;
 }
 
+bool NoGrad::active() {
+  return !recording;
+}
 NoGrad::NoGrad() : before_(recording) {
   recording = false;
 }

@@ -98,6 +98,7 @@ class NoGrad {
  public:
   NoGrad();
   ~NoGrad();
+  static bool active();  // on this thread
   NoGrad(const NoGrad&) = delete;
   NoGrad& operator=(const NoGrad&) = delete;
 

@@ -13,9 +13,10 @@
 //
 //   glassnet_models_bench WHAT MODE FOLDER
 //
-// WHAT is forward, train, saliency or gradcam; of MODE there is one here, eager. After a first step
-// it prints the milliseconds since main began; then each line of the input is answered:
-// "step" by the milliseconds of one more, "result FILE" by writing what the last one computed
+// WHAT is forward, train, saliency or gradcam; MODE is eager, or winograd to allow Winograd's
+// convolutions. After a first step it prints the milliseconds since main began; then each line of
+// the input is answered: "step" by the milliseconds of one more, "result FILE" by writing what the
+// last one computed
 // (.npy: logits, the loss, or a map of the first image) and "memory" by the highest resident memory
 // of the process in MiB.
 #include <sys/resource.h>
@@ -34,6 +35,7 @@
 #include "data/loader.h"
 #include "kernels/error.h"
 #include "kernels/flush_denormals.h"
+#include "kernels/policy.h"
 #include "models/resnet.h"
 #include "models/summary.h"
 #include "models/weights.h"
@@ -155,6 +157,7 @@ int main(int argc, char** argv) {
       return 0;
     }
     if (words.size() == 3) {
+      glassnet::kernels::set_allow_winograd(words[1] == "winograd");
       glassnet::answer(words[0], words[2], begin);
       return 0;
     }

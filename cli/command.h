@@ -42,11 +42,11 @@ LoadedModel load(const ModelArguments& arguments, Device device = {});
 // The names in a file, one a line.
 std::vector<std::string> read_class_names(const std::string& path);
 
-// --device, --threads and how exactly a GPU computes.
+// --device, --threads and how exactly they compute.
 struct DeviceArguments {
   std::string device = "auto";
   int threads = 0;
-  bool tf32 = false, deterministic = false;
+  bool tf32 = false, winograd = false, deterministic = false;
 };
 void add_device_arguments(CLI::App& command, DeviceArguments& arguments);
 // Binds the choice; throws Error or UsageError when the device cannot be used, and says in a line

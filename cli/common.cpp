@@ -67,6 +67,10 @@ void add_device_arguments(CLI::App& command, DeviceArguments& arguments) {
       ->check(CLI::Range(1, 4096));
   command.add_flag("--tf32", arguments.tf32,
                    "let a GPU round float32 products to TF32: quicker, three digits");
+  command.add_flag(
+      "--winograd", arguments.winograd,
+      "let the CPU compute 3x3 convolutions by Winograd's way: quicker, the last digit "
+      "less exact");
   command.add_flag("--deterministic", arguments.deterministic,
                    "let a GPU use only algorithms that give the same bits each time");
 }
@@ -76,6 +80,7 @@ Device use_device(const DeviceArguments& arguments) {
   if (!chosen.why_cpu.empty()) say(fmt::format("computing on the CPU: {}", chosen.why_cpu));
   if (arguments.threads > 0) omp_set_num_threads(arguments.threads);
   kernels::set_allow_tf32(arguments.tf32);
+  kernels::set_allow_winograd(arguments.winograd);
   kernels::set_deterministic(arguments.deterministic);
   return chosen.device;
 }

@@ -75,6 +75,7 @@ int run(Arguments& arguments, const CLI::App& command) {
   use_device(arguments.device);
   options.device = arguments.device.device;
   options.tf32 = arguments.device.tf32;
+  options.winograd = arguments.device.winograd;
   options.deterministic = arguments.device.deterministic;
   options.threads = arguments.device.threads;
   if (options.given.contains("learning_rate")) options.learning_rate = arguments.learning_rate;
@@ -267,6 +268,7 @@ void add_train(CLI::App& app, Action& action) {
   command->get_option("--device")->group(machine);
   command->get_option("--threads")->group(machine);
   command->get_option("--tf32")->group(machine);
+  command->get_option("--winograd")->group(machine);
   command->get_option("--deterministic")->group(machine);
   command
       ->add_option("--precision", o.precision, "auto, fp32, bf16, fp16 (the last two need a GPU)")

@@ -6,6 +6,8 @@
 #include <fmt/format.h>
 #include <fmt/ranges.h>
 
+#include "kernels/policy.h"
+
 namespace glassnet {
 namespace {
 
@@ -245,6 +247,25 @@ Signature signature_of(const std::vector<NamedShape>& tensors) {
   return s;
 }
 
+constexpr size_t kEarlyStages = 2;
+
+// f of `rows` images at a time, put together. Records nothing.
+template <class F>
+Variable in_slices(const Variable& x, int64_t rows, F&& f) {
+  const int64_t count = x.shape().dim(0);
+  if (count <= rows) return f(x);
+  Tensor whole;
+  for (int64_t begin = 0; begin < count; begin += rows) {
+    const int64_t end = std::min(count, begin + rows);
+    const Tensor part = f(Variable(x.value().slice(begin, end))).value();
+    if (!whole.defined()) {
+      whole = Tensor::empty({count, part.dim(1), part.dim(2), part.dim(3)}, part.dtype());
+    }
+    whole.slice(begin, end).copy_from(part);
+  }
+  return Variable(whole);
+}
+
 }  // namespace
 
 ResNet::ResNet(const ResNetOptions& options)
@@ -293,10 +314,23 @@ Sequential& ResNet::stage(const ResNetOptions& options, int64_t index) {
   return blocks;
 }
 
-Variable ResNet::forward(const Variable& x) {
+Variable ResNet::early_stages(const Variable& x) {
   Variable y = conv_bn_relu(conv1, bn1, &relu, x);
   if (maxpool) y = (*maxpool)(y);
-  for (Sequential* stage : stages_) y = (*stage)(y);
+  for (size_t i = 0; i < std::min(kEarlyStages, stages_.size()); ++i) y = (*stages_[i])(y);
+  return y;
+}
+
+bool ResNet::slices(const Variable& x) const {
+  return x.value().device().type == DeviceType::kCpu && x.shape().rank() == 4 && !training() &&
+         NoGrad::active() && !hooked_within();
+}
+
+Variable ResNet::forward(const Variable& x) {
+  Variable y = slices(x) ? in_slices(x, kernels::cpu_threads(),
+                                     [this](const Variable& some) { return early_stages(some); })
+                         : early_stages(x);
+  for (size_t i = kEarlyStages; i < stages_.size(); ++i) y = (*stages_[i])(y);
   return fc(avgpool(y));
 }
 

@@ -41,6 +41,11 @@ class ResNet : public Module {
 
  private:
   Sequential& stage(const ResNetOptions& options, int64_t index);
+  // The stem and the first two stages, whose outputs are larger than their weights.
+  Variable early_stages(const Variable& x);
+  // Whether they may take the images a few at a time, as inference on the CPU does: what a layer
+  // leaves then lies in a core's cache when the next one reads it, and less memory is needed.
+  bool slices(const Variable& x) const;
 
   int64_t channels_;  // that enter the next block to be made
   Conv2d& conv1;

@@ -2,7 +2,6 @@
 
 #include <cmath>
 
-#include "kernels/batch_norm.h"
 #include "tensor/random.h"
 
 namespace glassnet {
@@ -18,13 +17,6 @@ Variable for_input(const Variable& weight, const Variable& x) {
   const DType type = x.value().dtype();
   const bool narrow = type == DType::kBFloat16 || type == DType::kFloat16;
   return weight.defined() && narrow ? cast(weight, type) : weight;
-}
-
-Conv2dOptions options_of(const Conv2dLayer& layer) {
-  return {.stride = layer.stride,
-          .padding = layer.padding,
-          .dilation = layer.dilation,
-          .groups = layer.groups};
 }
 
 }  // namespace
@@ -45,7 +37,7 @@ void Conv2d::draw_parameters(uint64_t seed, uint64_t& stream) {
 }
 
 Variable Conv2d::forward(const Variable& x) {
-  return conv2d(x, for_input(weight, x), for_input(bias, x), options_of(layer));
+  return conv2d(x, for_input(weight, x), for_input(bias, x), layer.options());
 }
 
 Linear::Linear(const LinearLayer& layer_)
@@ -105,40 +97,6 @@ void count_batch(Module& module, int64_t batches) {
   }
 }
 
-namespace {
-
-struct Folded {
-  Tensor weight;  // in the type of the input
-  Tensor bias;    // float32
-};
-
-Folded fold(const Conv2d& conv, const BatchNorm2d& bn, DType type) {
-  const Tensor& w = conv.weight.value();
-  Folded folded{Tensor::empty(w.shape(), type, w.device()),
-                Tensor::empty({w.dim(0)}, statistic_type(type), w.device())};
-  const kernels::BatchNormShape shape{.rows = 0, .channels = w.dim(0), .eps = bn.layer.eps};
-  on("fold_batch_norm", folded.weight, [&](auto device, auto zero) {
-    using T = decltype(zero);
-    using S = statistic_t<T>;
-    kernels::fold_batch_norm(
-        device, w.data<S>(), bn.weight.value().data<S>(), bn.bias.value().data<S>(),
-        std::as_const(bn.running_mean).template data<S>(),
-        std::as_const(bn.running_var).template data<S>(), folded.weight.data<T>(),
-        folded.bias.data<S>(), w.numel() / w.dim(0), shape);
-  });
-  return folded;
-}
-
-// Folding costs two passes over the weights each time, and saves two or three over the output.
-bool pays_on_cpu(const Conv2d& conv, const Tensor& x) {
-  const Tensor& w = conv.weight.value();
-  const Pair stride = conv.layer.stride;
-  const int64_t pixels = x.dim(0) * x.dim(1) * x.dim(2) / (stride.h * stride.w);
-  return x.dtype() == DType::kFloat32 && pixels > w.numel() / w.dim(0);
-}
-
-}  // namespace
-
 Variable conv_bn_relu(Conv2d& conv, BatchNorm2d& bn, ReLU* relu, const Variable& x,
                       const Variable& z) {
   const bool hooked = conv.hooked() || bn.hooked() || (relu != nullptr && relu->hooked());
@@ -146,14 +104,9 @@ Variable conv_bn_relu(Conv2d& conv, BatchNorm2d& bn, ReLU* relu, const Variable&
   if (on_gpu && !hooked && bn.training() && relu != nullptr) return bn.add_relu(conv(x), z);
   // A hook may have made variants of x that share one z (ForwardHook), which only `add` knows of.
   const bool shares_z = z.defined() && z.shape().dim(0) != x.shape().dim(0);
-  const bool folds = (on_gpu || pays_on_cpu(conv, x.value())) && !hooked && !shares_z &&
-                     !bn.training() && !conv.bias.defined() &&
+  const bool folds = !hooked && !shares_z && !bn.training() && !conv.bias.defined() &&
                      !will_record({x, z, conv.weight, bn.weight, bn.bias});
-  if (folds) {
-    const Folded folded = fold(conv, bn, x.value().dtype());
-    return conv2d_bias_add_relu(x, Variable(folded.weight), Variable(folded.bias), z,
-                                options_of(conv.layer), relu != nullptr);
-  }
+  if (folds) return conv.folded(conv, bn, x, z, relu != nullptr);
   Variable y = bn(conv(x));
   if (z.defined()) y = add(y, z);
   return relu != nullptr ? (*relu)(y) : y;

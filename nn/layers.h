@@ -1,6 +1,7 @@
 // The layers a residual network is made of.
 #pragma once
 
+#include "nn/folded_conv.h"
 #include "nn/module.h"
 
 namespace glassnet {
@@ -13,6 +14,10 @@ struct Conv2dLayer {
   Pair dilation = 1;
   int64_t groups = 1;
   bool bias = true;
+
+  Conv2dOptions options() const {
+    return {.stride = stride, .padding = padding, .dilation = dilation, .groups = groups};
+  }
 };
 
 // weight (out, kernel.h, kernel.w, in / groups), bias (out). Drawn by He et al. 2015 with fan-out:
@@ -25,6 +30,7 @@ class Conv2d : public Module {
 
   const Conv2dLayer layer;
   Variable weight, bias;
+  FoldedConv folded;  // of this layer and the batch norm behind it
 
  protected:
   Variable forward(const Variable& x) override;
@@ -107,9 +113,7 @@ class MaxPool2d : public Module {
 // relu(bn(conv(x)) + z), the step that residual networks repeat; z may be undefined, and relu null
 // for none. In as few passes over memory as can be, with the numbers of its parts up to rounding:
 //   training    on a GPU the convolution, then batch_norm_add_relu
-//   inference   one convolution with the batch norm folded into it, when nothing is recorded; on
-//   the
-//               CPU in float32, where there are more output pixels than weights in a filter
+//   inference   one convolution with the batch norm folded into it, when nothing is recorded
 // Otherwise, and with a hook on one of the parts, the parts one after the other.
 Variable conv_bn_relu(Conv2d& conv, BatchNorm2d& bn, ReLU* relu, const Variable& x,
                       const Variable& z = {});

@@ -155,6 +155,11 @@ Module& Module::find(const std::string& path) {
                                fmt::join(nearest_names(path, known), ", ")));
 }
 
+bool Module::hooked_within() const {
+  return hooked() || std::any_of(children_.begin(), children_.end(),
+                                 [](const auto& child) { return child.second->hooked_within(); });
+}
+
 void Module::train(bool training) {
   training_ = training;
   for (const auto& [name, module] : children_) module->train(training);

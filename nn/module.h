@@ -73,6 +73,8 @@ class Module {
   bool training() const { return training_; }
   // Whether a hook waits for this module's own output.
   bool hooked() const { return !hooks_.empty(); }
+  // The same for this module and all below.
+  bool hooked_within() const;
 
   HookHandle on_forward(ForwardHook hook) { return hooks_.add(std::move(hook)); }
   HookHandle on_forward(const std::string& path, ForwardHook hook) {

@@ -128,6 +128,11 @@ CachingAllocator& cpu_allocator() {
 
 }  // namespace
 
+uint64_t Storage::next_version() {
+  static std::atomic<uint64_t> last{0};
+  return last.fetch_add(1, std::memory_order_relaxed) + 1;
+}
+
 Storage::Storage(size_t bytes, Device device) : size_(bytes), device_(device) {
   if (device.type == DeviceType::kCpu) {
     std::tie(data_, capacity_) = cpu_allocator().allocate(bytes);

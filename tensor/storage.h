@@ -6,6 +6,7 @@
 // memory comes from kernels/cuda/allocator.h.
 #pragma once
 
+#include <atomic>
 #include <cstddef>
 #include <cstdint>
 #include <memory>
@@ -27,7 +28,14 @@ class Storage {
   size_t size() const { return size_; }
   Device device() const { return device_; }
 
+  // Another number after each `touch`, and another for each storage there ever was.
+  uint64_t version() const { return version_.load(std::memory_order_relaxed); }
+  void touch() { version_.store(next_version(), std::memory_order_relaxed); }
+
  private:
+  static uint64_t next_version();
+
+  std::atomic<uint64_t> version_ = next_version();
   void* data_ = nullptr;
   size_t size_ = 0;
   size_t capacity_ = 0;  // on the CPU

@@ -36,6 +36,10 @@ class Tensor {
   // True when no other Tensor shares the storage, so that writing in place is seen by nobody.
   bool unique() const { return storage_ && storage_.use_count() == 1; }
 
+  // Equal numbers mean equal elements: it changes whenever a tensor of the same storage is asked
+  // for elements to write (`data` and `raw` of one that is not const). 0 for none.
+  uint64_t version() const { return defined() ? storage_->version() : 0; }
+
   // The elements, checked against the element type. Host pointers only on the CPU.
   template <class T>
   T* data() {
@@ -47,7 +51,11 @@ class Tensor {
     check_type(dtype_of<T>);
     return static_cast<const T*>(raw());
   }
-  void* raw() { return defined() ? static_cast<char*>(storage_->data()) + offset_ : nullptr; }
+  void* raw() {
+    if (!defined()) return nullptr;
+    storage_->touch();
+    return static_cast<char*>(storage_->data()) + offset_;
+  }
   const void* raw() const {
     return defined() ? static_cast<const char*>(storage_->data()) + offset_ : nullptr;
   }

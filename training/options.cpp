@@ -146,6 +146,7 @@ void for_each_fixed(F&& f) {
   f("device", &TrainOptions::device);
   f("precision", &TrainOptions::precision);
   f("tf32", &TrainOptions::tf32);
+  f("winograd", &TrainOptions::winograd);
   f("deterministic", &TrainOptions::deterministic);
 }
 // And for every one that does not.
@@ -161,7 +162,7 @@ void for_each_free(F&& f) {
 // Options that earlier versions had not: a run without them has their defaults.
 bool came_later(const std::string& key) {
   return key == "freeze" || key == "lr_scale" || key == "patience" || key == "stop_by" ||
-         key == "keep_epochs";
+         key == "keep_epochs" || key == "winograd";
 }
 
 // --- messages ------------------------------------------------------------------------------------

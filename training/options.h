@@ -71,6 +71,7 @@ struct TrainOptions {
   // has it, else fp16 there, and fp32 on the CPU. Weights and sums are float32 in each.
   std::string precision = "auto";
   bool tf32 = false;           // float32 products of a GPU may be rounded to TF32
+  bool winograd = false;       // float32 convolutions of a CPU may go Winograd's way
   bool deterministic = false;  // the same bits each time, on a GPU too
   // Replay steps from a recorded graph where the device can; not for a network of one's own whose
   // `forward` does something else from call to call.

@@ -320,6 +320,7 @@ class Run {
     options_.device = device.str();
     options_.precision = precision.name;
     kernels::set_allow_tf32(options_.tf32);
+    kernels::set_allow_winograd(options_.winograd);
     kernels::set_deterministic(options_.deterministic);
   }
 

@@ -1,0 +1,63 @@
+// The inner loops of our own convolutions on the CPU, once for each vector instruction set.
+//
+// A tile is a few output pixels (rows) times two vectors of filters (columns), whose sums stay in
+// registers while the reduction runs. A pixel's part of the input is reached by pointers, one per
+// tap of the filter, so that no patches are ever unfolded (Dukhan 2019, "The Indirect Convolution
+// Algorithm"). Winograd's convolution F(4x4, 3x3) (Lavin and Gray 2016) shares the product.
+#pragma once
+
+#include <cstdint>
+
+namespace glassnet::kernels {
+
+// sums[i][j] = bias[j] + z[i][j] + sum over t, k of rows[t * row_count + i][k] * filters[t][k][j]
+struct TileProduct {
+  const float* const* rows;  // (taps, row_count) pointers to `inner` floats
+  int row_count;             // at most ConvTiles::rows
+  int columns;               // filters wanted, at most ConvTiles::columns
+  int64_t taps, inner;
+  const float* filters;  // (taps, inner, ConvTiles::columns)
+  const float* bias;     // (columns) or null
+  const float* z;        // like y, or null
+  float* y;              // row i begins at y + i * stride
+  int64_t stride;
+  bool relu;  // a NaN passes
+};
+
+// The outputs of a tile of 4 x 4 pixels, or of as many as lie inside of the image.
+struct WinogradOutput {
+  const float* sums;  // the filters' sums at the 36 points, point e at sums + e * point_stride
+  int64_t point_stride;
+  int64_t filters;    // a multiple of ConvTiles::lanes
+  const float* bias;  // (filters) or null
+  const float* z;     // like y, or null
+  float* y;           // the first pixel of the tile; pixels are `filters` floats
+  int64_t row_stride;
+  int height, width;
+  bool relu;
+};
+
+inline constexpr int kMostRows = 14;  // of any set's tile
+
+struct ConvTiles {
+  const char* name;
+  int lanes;    // of a vector
+  int rows;     // of a tile
+  int columns;  // of a tile: two vectors
+  void (*product)(const TileProduct&);
+  // v[e] = (B^T d B)[e] over `channels`, a multiple of lanes, of the 6 x 6 pixels d; point e is
+  // written at v + e * point_stride.
+  void (*winograd_input)(const float* const* pixels, int64_t channels, float* v,
+                         int64_t point_stride);
+  // u[e] = (G g G^T)[e] of the 3 x 3 taps g of one block of filters, packed (9, channels, columns);
+  // point e is (channels, columns) at u + e * point_stride.
+  void (*winograd_filters)(const float* packed, int64_t channels, float* u, int64_t point_stride);
+  void (*winograd_output)(const WinogradOutput&);
+};
+
+extern const ConvTiles kAvx512Tiles, kAvx2Tiles;
+
+// The widest set that this processor has and ONEDNN_MAX_CPU_ISA allows; null without AVX2 and FMA.
+const ConvTiles* conv_tiles();
+
+}  // namespace glassnet::kernels

@@ -1,0 +1,6 @@
+#include "kernels/cpu/conv_tiles_body.h"
+
+namespace glassnet::kernels {
+const ConvTiles kAvx512Tiles = {"avx512",       kLanes,           kRows,          kColumns, product,
+                                winograd_input, winograd_filters, winograd_output};
+}  // namespace glassnet::kernels

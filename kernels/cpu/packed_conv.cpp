@@ -1,0 +1,429 @@
+#include "kernels/cpu/packed_conv.h"
+
+#include <omp.h>
+
+#include <algorithm>
+
+#include "kernels/cpu/conv_tiles.h"
+#include "kernels/cpu/parallel.h"
+#include "kernels/cpu/scratch.h"
+#include "kernels/policy.h"
+
+namespace glassnet::kernels::packed {
+namespace {
+
+// What of a processor's second level cache one operand of a product may fill.
+constexpr int64_t kCacheBytes = int64_t{1} << 20;
+
+int64_t ceil_div(int64_t a, int64_t b) {
+  return (a + b - 1) / b;
+}
+
+// Few channels make short products, of which a row of the filter is one long one: in NHWC its
+// pixels lie side by side, once the image has its padding around it.
+bool by_rows(const Conv2dShape& o) {
+  return o.c < 16 && o.s > 1 && o.dilation_w == 1;
+}
+int64_t taps_of(const Conv2dShape& o) {
+  return by_rows(o) ? o.r : o.r * o.s;
+}
+int64_t inner_of(const Conv2dShape& o) {
+  return by_rows(o) ? o.s * o.c : o.c;
+}
+
+// Tiles of 4 x 4 pixels.
+struct WinogradGrid {
+  int64_t down, across, tiles;
+};
+WinogradGrid winograd_grid(const Conv2dShape& o) {
+  const int64_t down = ceil_div(o.out_h(), 4), across = ceil_div(o.out_w(), 4);
+  return {down, across, o.n * down * across};
+}
+
+// Where pixels are many enough to pay for reading four times as many filters, and fill the tiles.
+bool pays_by_winograd(const Conv2dShape& o) {
+  if (o.r != 3 || o.s != 3 || o.stride_h != 1 || o.stride_w != 1) return false;
+  if (o.dilation_h != 1 || o.dilation_w != 1 || o.c % 16 != 0 || o.k % 16 != 0) return false;
+  const int64_t tiles = winograd_grid(o).tiles, pixels = o.n * o.out_h() * o.out_w();
+  return tiles >= 20 && 58 * tiles <= 9 * pixels;
+}
+
+// Where filter j, tap t and channel i lie in the filters given: at j * filter + t * tap + i.
+struct FilterLayout {
+  int64_t filters, taps, inner;
+  int64_t filter_step, tap_step, inner_step;
+};
+FilterLayout layout_of(const Conv2dShape& o) {
+  const int64_t taps = taps_of(o), inner = inner_of(o);
+  return {o.k, taps, inner, taps * inner, inner, 1};
+}
+
+// One block (taps, inner, columns).
+void pack_block(const float* w, const FilterLayout& f, int64_t block, int columns, float* packed) {
+  const int64_t first = block * columns;
+  const int64_t wanted = std::min<int64_t>(columns, f.filters - first);
+  for (int64_t t = 0; t < f.taps; ++t) {
+    const float* tap = w + first * f.filter_step + t * f.tap_step;
+    for (int64_t i = 0; i < f.inner; ++i, packed += columns) {
+      for (int64_t j = 0; j < wanted; ++j) packed[j] = tap[j * f.filter_step + i * f.inner_step];
+      std::fill(packed + wanted, packed + columns, 0.0f);
+    }
+  }
+}
+
+void pack(const float* w, const FilterLayout& f, Form form, float* packed) {
+  const ConvTiles& tiles = *conv_tiles();
+  const int64_t blocks = ceil_div(f.filters, tiles.columns);
+  const int64_t block_size = f.taps * f.inner * tiles.columns;
+  const int64_t point_block = f.inner * tiles.columns;
+  struct Block;
+  parallel_tasks(blocks, blocks * block_size > kSmall, [&](int64_t block) {
+    if (form == Form::kDirect) {
+      return pack_block(w, f, block, tiles.columns, packed + block * block_size);
+    }
+    const size_t bytes = static_cast<size_t>(block_size) * sizeof(float);
+    auto* taps = static_cast<float*>(thread_scratch<Block>().get(bytes));
+    pack_block(w, f, block, tiles.columns, taps);
+    tiles.winograd_filters(taps, f.inner, packed + block * point_block, blocks * point_block);
+  });
+}
+
+// ---- Direct -------------------------------------------------------------------------------------
+
+struct Operands {
+  const float* x;
+  const float* packed;
+  const float* bias;
+  const float* z;
+  float* y;
+  bool relu;
+};
+
+struct Range {
+  int64_t begin, end;
+};
+Range share_of(int64_t count, int64_t part, int64_t parts) {
+  return {count * part / parts, count * (part + 1) / parts};
+}
+
+// The tiles of output pixels and blocks of filters of a convolution, and a thread's part in them.
+class DirectRun {
+ public:
+  DirectRun(const Operands& operands, const Conv2dShape& shape)
+      : operands_(operands),
+        o_(shape),
+        tiles_(*conv_tiles()),
+        taps_(taps_of(shape)),
+        inner_(inner_of(shape)),
+        pixels_(o_.n * o_.out_h() * o_.out_w()),
+        tile_count_(ceil_div(pixels_, tiles_.rows)),
+        blocks_(ceil_div(o_.k, tiles_.columns)) {
+    // Filters that fit into the cache stay there for all pixels. Larger ones are read once for as
+    // many pixels as fit.
+    filters_stay_ = taps_ * inner_ * o_.k * 4 <= kCacheBytes;
+    const int64_t tile_bytes = tiles_.rows * inner_ * o_.stride_h * o_.stride_w * 4;
+    panel_ = filters_stay_ ? 16 : std::clamp<int64_t>(kCacheBytes / 2 / tile_bytes, 1, tile_count_);
+  }
+
+  void run() const {
+    const bool small = pixels_ * o_.k * taps_ * inner_ < 64 * kSmall;
+    if (small || thread_count() == 1) return run_part({0, tile_count_}, {0, blocks_});
+#pragma omp parallel
+    {
+      const int64_t threads = omp_get_num_threads(), thread = omp_get_thread_num();
+      // A thread reads all filters, or all pixels, whichever is less to share.
+      if (tile_count_ < 4 * threads && blocks_ >= threads) {
+        run_part({0, tile_count_}, share_of(blocks_, thread, threads));
+      } else {
+        run_part(share_of(tile_count_, thread, threads), {0, blocks_});
+      }
+    }
+  }
+
+ private:
+  // Tiles are equal within a pixel.
+  Range pixels_of(int64_t tile) const {
+    return share_of(pixels_, tile, tile_count_);
+  }
+
+  void run_part(Range tiles, Range blocks) const {
+    struct Pointers;
+    const int64_t tile_pointers = taps_ * tiles_.rows;
+    const size_t pointer_bytes = static_cast<size_t>(panel_ * tile_pointers) * sizeof(float*);
+    const size_t zero_bytes = static_cast<size_t>(inner_) * sizeof(float);
+    auto* scratch = static_cast<char*>(thread_scratch<Pointers>().get(pointer_bytes + zero_bytes));
+    auto* pointers = reinterpret_cast<const float**>(scratch);
+    auto* zeros = reinterpret_cast<float*>(scratch + pointer_bytes);
+    std::fill(zeros, zeros + inner_, 0.0f);
+    for (int64_t begin = tiles.begin; begin < tiles.end; begin += panel_) {
+      const Range panel = {begin, std::min(tiles.end, begin + panel_)};
+      const auto pointers_of = [&](int64_t tile) {
+        return pointers + (tile - begin) * tile_pointers;
+      };
+      for (int64_t tile = panel.begin; tile < panel.end; ++tile) {
+        point(pixels_of(tile), zeros, pointers_of(tile));
+      }
+      const auto step = [&](int64_t tile, int64_t block) {
+        if (block == blocks.begin && tile + 1 < panel.end) fetch(tile + 1, pointers_of(tile + 1));
+        multiply(pixels_of(tile), block, pointers_of(tile));
+      };
+      if (filters_stay_) {
+        for (int64_t tile = panel.begin; tile < panel.end; ++tile) {
+          for (int64_t block = blocks.begin; block < blocks.end; ++block) step(tile, block);
+        }
+      } else {
+        for (int64_t block = blocks.begin; block < blocks.end; ++block) {
+          for (int64_t tile = panel.begin; tile < panel.end; ++tile) step(tile, block);
+        }
+      }
+    }
+  }
+
+  // Asks for what a tile is the first to read: the input at the last tap.
+  void fetch(int64_t tile, const float* const* pointers) const {
+    const Range pixels = pixels_of(tile);
+    const int64_t count = pixels.end - pixels.begin;
+    for (int64_t i = 0; i < count; ++i) {
+      const float* from = pointers[(taps_ - 1) * count + i];
+      for (int64_t k = 0; k < inner_; k += 16) __builtin_prefetch(from + k, 0, 2);
+    }
+  }
+
+  // Where each tap finds each pixel's input: (taps, pixels).
+  void point(Range pixels, const float* zeros, const float** pointers) const {
+    const int64_t count = pixels.end - pixels.begin, out_w = o_.out_w(), out_h = o_.out_h();
+    int64_t q = pixels.begin % out_w, p = pixels.begin / out_w % out_h,
+            n = pixels.begin / out_w / out_h;
+    const int64_t columns = by_rows(o_) ? 1 : o_.s;
+    for (int64_t i = 0; i < count; ++i) {
+      const float* image = operands_.x + n * o_.h * o_.w * o_.c;
+      const int64_t top = p * o_.stride_h - o_.pad_h, left = q * o_.stride_w - o_.pad_w;
+      const float** out = pointers + i;
+      for (int64_t r = 0; r < o_.r; ++r) {
+        const int64_t y = top + r * o_.dilation_h;
+        const bool inside = y >= 0 && y < o_.h;
+        for (int64_t s = 0; s < columns; ++s, out += count) {
+          const int64_t x = left + s * o_.dilation_w;
+          *out = inside && x >= 0 && x < o_.w ? image + (y * o_.w + x) * o_.c : zeros;
+        }
+      }
+      if (++q < out_w) continue;
+      q = 0;
+      if (++p < out_h) continue;
+      p = 0;
+      ++n;
+    }
+  }
+
+  void multiply(Range pixels, int64_t block, const float* const* pointers) const {
+    const int64_t first = block * tiles_.columns, at = pixels.begin * o_.k + first;
+    tiles_.product({
+        .rows = pointers,
+        .row_count = static_cast<int>(pixels.end - pixels.begin),
+        .columns = static_cast<int>(std::min<int64_t>(tiles_.columns, o_.k - first)),
+        .taps = taps_,
+        .inner = inner_,
+        .filters = operands_.packed + block * taps_ * inner_ * tiles_.columns,
+        .bias = operands_.bias != nullptr ? operands_.bias + first : nullptr,
+        .z = operands_.z != nullptr ? operands_.z + at : nullptr,
+        .y = operands_.y + at,
+        .stride = o_.k,
+        .relu = operands_.relu,
+    });
+  }
+
+  Operands operands_;
+  Conv2dShape o_;
+  const ConvTiles& tiles_;
+  int64_t taps_, inner_, pixels_, tile_count_, blocks_;
+  bool filters_stay_;
+  int64_t panel_;  // tiles
+};
+
+// A few images at a time get their padding around them.
+void run_by_rows(const Operands& operands, const Conv2dShape& o) {
+  const int64_t h = o.h + 2 * o.pad_h, w = o.w + 2 * o.pad_w, image = h * w * o.c;
+  const int64_t together = std::clamp<int64_t>(4 * kCacheBytes / (image * 4), 1, o.n);
+  struct Padded;
+  const size_t bytes = static_cast<size_t>(together * image) * sizeof(float);
+  auto* padded = static_cast<float*>(thread_scratch<Padded>().get(bytes));
+  std::fill(padded, padded + together * image, 0.0f);
+  const int64_t row = o.w * o.c, out = o.out_h() * o.out_w() * o.k;
+  for (int64_t first = 0; first < o.n; first += together) {
+    const int64_t count = std::min(together, o.n - first);
+    parallel_tasks(count * o.h, count * o.h * row > kSmall, [&](int64_t i) {
+      const float* from = operands.x + (first * o.h + i) * row;
+      std::copy(from, from + row,
+                padded + i / o.h * image + ((i % o.h + o.pad_h) * w + o.pad_w) * o.c);
+    });
+    Operands some = operands;
+    some.x = padded;
+    some.y += first * out;
+    if (some.z != nullptr) some.z += first * out;
+    Conv2dShape within = o;
+    within.n = count;
+    within.h = h;
+    within.w = w;
+    within.pad_h = within.pad_w = 0;
+    DirectRun(some, within).run();
+  }
+}
+
+// ---- Winograd -----------------------------------------------------------------------------------
+
+class WinogradRun {
+ public:
+  WinogradRun(const Operands& operands, const Conv2dShape& shape)
+      : operands_(operands),
+        o_(shape),
+        tiles_(*conv_tiles()),
+        grid_(winograd_grid(shape)),
+        blocks_(ceil_div(o_.k, tiles_.columns)) {
+    // The more filters there are to read, the more tiles at a time.
+    together_ = 18 * std::clamp<int64_t>(o_.c * o_.k / 16384, 1, 8);
+  }
+
+  void run() const {
+    if (thread_count() == 1) return run_part({0, grid_.tiles});
+#pragma omp parallel
+    run_part(share_of(grid_.tiles, omp_get_thread_num(), omp_get_num_threads()));
+  }
+
+ private:
+  void run_part(Range tiles) const {
+    struct Points;
+    const int64_t columns = blocks_ * tiles_.columns;
+    const int64_t inputs = 36 * together_ * o_.c, sums = 36 * together_ * columns;
+    const size_t bytes = static_cast<size_t>(inputs + sums + o_.c) * sizeof(float);
+    auto* v = static_cast<float*>(thread_scratch<Points>().get(bytes));
+    float* m = v + inputs;
+    float* zeros = m + sums;
+    std::fill(zeros, zeros + o_.c, 0.0f);
+    for (int64_t first = tiles.begin; first < tiles.end; first += together_) {
+      const int64_t count = std::min(together_, tiles.end - first);
+      for (int64_t i = 0; i < count; ++i) read(first + i, zeros, v + i * o_.c);
+      for (int64_t e = 0; e < 36; ++e) {
+        multiply(v + e * together_ * o_.c, count,
+                 operands_.packed + e * blocks_ * o_.c * tiles_.columns,
+                 m + e * together_ * columns);
+      }
+      for (int64_t i = 0; i < count; ++i) write(first + i, m + i * columns, together_ * columns);
+    }
+  }
+
+  struct Corner {
+    int64_t n, y, x;  // of a tile's first output pixel
+  };
+  Corner corner_of(int64_t tile) const {
+    return {tile / grid_.across / grid_.down, tile / grid_.across % grid_.down * 4,
+            tile % grid_.across * 4};
+  }
+
+  void read(int64_t tile, const float* zeros, float* v) const {
+    const Corner corner = corner_of(tile);
+    const float* pixels[36];
+    for (int64_t i = 0; i < 36; ++i) {
+      const int64_t y = corner.y - o_.pad_h + i / 6, x = corner.x - o_.pad_w + i % 6;
+      const bool inside = y >= 0 && y < o_.h && x >= 0 && x < o_.w;
+      pixels[i] = inside ? operands_.x + ((corner.n * o_.h + y) * o_.w + x) * o_.c : zeros;
+    }
+    tiles_.winograd_input(pixels, o_.c, v, together_ * o_.c);
+  }
+
+  // m (count, columns) = v (count, c) times the filters of one point.
+  void multiply(const float* v, int64_t count, const float* filters, float* m) const {
+    const int64_t columns = blocks_ * tiles_.columns;
+    const float* rows[kMostRows];
+    for (int64_t i = 0; i < count; i += tiles_.rows) {
+      const int64_t some = std::min<int64_t>(tiles_.rows, count - i);
+      for (int64_t j = 0; j < some; ++j) rows[j] = v + (i + j) * o_.c;
+      for (int64_t block = 0; block < blocks_; ++block) {
+        tiles_.product({
+            .rows = rows,
+            .row_count = static_cast<int>(some),
+            .columns = tiles_.columns,
+            .taps = 1,
+            .inner = o_.c,
+            .filters = filters + block * o_.c * tiles_.columns,
+            .bias = nullptr,
+            .z = nullptr,
+            .y = m + i * columns + block * tiles_.columns,
+            .stride = columns,
+            .relu = false,
+        });
+      }
+    }
+  }
+
+  void write(int64_t tile, const float* m, int64_t point_stride) const {
+    const Corner corner = corner_of(tile);
+    const int64_t h = o_.out_h(), w = o_.out_w();
+    const int64_t at = ((corner.n * h + corner.y) * w + corner.x) * o_.k;
+    tiles_.winograd_output({
+        .sums = m,
+        .point_stride = point_stride,
+        .filters = o_.k,
+        .bias = operands_.bias,
+        .z = operands_.z != nullptr ? operands_.z + at : nullptr,
+        .y = operands_.y + at,
+        .row_stride = w * o_.k,
+        .height = static_cast<int>(std::min<int64_t>(4, h - corner.y)),
+        .width = static_cast<int>(std::min<int64_t>(4, w - corner.x)),
+        .relu = operands_.relu,
+    });
+  }
+
+  Operands operands_;
+  Conv2dShape o_;
+  const ConvTiles& tiles_;
+  WinogradGrid grid_;
+  int64_t blocks_, together_;
+};
+
+}  // namespace
+
+Form form_of(const Conv2dShape& o) {
+  if (o.groups != 1 || conv_tiles() == nullptr) return Form::kNone;
+  return allow_winograd() && pays_by_winograd(o) ? Form::kWinograd : Form::kDirect;
+}
+
+const char* name_of(Form form) {
+  const bool wide = conv_tiles() == &kAvx512Tiles;
+  if (form == Form::kWinograd) return wide ? "winograd:avx512" : "winograd:avx2";
+  return wide ? "direct:avx512" : "direct:avx2";
+}
+
+Conv2dShape transposed(const Conv2dShape& o) {
+  Conv2dShape t = o;
+  t.h = o.out_h();
+  t.w = o.out_w();
+  std::swap(t.c, t.k);
+  t.pad_h = o.dilation_h * (o.r - 1) - o.pad_h;
+  t.pad_w = o.dilation_w * (o.s - 1) - o.pad_w;
+  return t;
+}
+
+int64_t packed_size(const Conv2dShape& o, Form form) {
+  const int64_t columns = conv_tiles()->columns;
+  const int64_t taps = form == Form::kWinograd ? 36 : o.r * o.s;
+  return ceil_div(o.k, columns) * columns * taps * o.c;
+}
+
+void pack(const float* w, float* packed, const Conv2dShape& o, Form form) {
+  pack(w, layout_of(o), form, packed);
+}
+
+void pack_transposed(const float* w, float* packed, const Conv2dShape& o, Form form) {
+  // Filter c of the result at tap t and channel k is filter k at the opposite tap and channel c.
+  const int64_t taps = o.r * o.s;
+  pack(w + (taps - 1) * o.c, {o.c, taps, o.k, 1, -o.c, taps * o.c}, form, packed);
+}
+
+void run(const float* x, const float* packed, const float* bias, const float* z, float* y,
+         bool relu, const Conv2dShape& o, Form form) {
+  const Operands operands = {x, packed, bias, z, y, relu};
+  if (form == Form::kWinograd) return WinogradRun(operands, o).run();
+  by_rows(o) ? run_by_rows(operands, o) : DirectRun(operands, o).run();
+}
+
+}  // namespace glassnet::kernels::packed

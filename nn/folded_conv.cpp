@@ -1,0 +1,70 @@
+#include "nn/folded_conv.h"
+
+#include <utility>
+
+#include "kernels/batch_norm.h"
+#include "nn/layers.h"
+
+namespace glassnet {
+
+FoldedConv::Folded FoldedConv::fold(const Conv2d& conv, const BatchNorm2d& bn, DType type) {
+  const Tensor& w = conv.weight.value();
+  Folded folded{Tensor::empty(w.shape(), type, w.device()),
+                Tensor::empty({w.dim(0)}, statistic_type(type), w.device())};
+  const kernels::BatchNormShape shape{.rows = 0, .channels = w.dim(0), .eps = bn.layer.eps};
+  on("fold_batch_norm", folded.weight, [&](auto device, auto zero) {
+    using T = decltype(zero);
+    using S = statistic_t<T>;
+    kernels::fold_batch_norm(
+        device, w.data<S>(), bn.weight.value().data<S>(), bn.bias.value().data<S>(),
+        std::as_const(bn.running_mean).template data<S>(),
+        std::as_const(bn.running_var).template data<S>(), folded.weight.data<T>(),
+        folded.bias.data<S>(), w.numel() / w.dim(0), shape);
+  });
+  return folded;
+}
+
+FoldedConv::Folded FoldedConv::kept(const Conv2d& conv, const BatchNorm2d& bn, DType type,
+                                    const kernels::Conv2dShape& shape, int64_t packed_size) {
+  const std::vector<uint64_t> versions = {conv.weight.value().version(),
+                                          bn.weight.value().version(), bn.bias.value().version(),
+                                          bn.running_mean.version(), bn.running_var.version()};
+  const std::lock_guard lock(mutex_);
+  if (versions != versions_) {
+    kept_.clear();
+    versions_ = versions;
+  }
+  Folded& folded = kept_[{type, packed_size}];
+  if (folded.weight.defined()) return folded;
+  folded = fold(conv, bn, type);
+  if (packed_size > 0) {
+    const Tensor plain = std::exchange(folded.weight, Tensor::empty({packed_size}));
+    kernels::conv2d_pack(Cpu{}, plain.data<float>(), folded.weight.data<float>(), shape);
+  }
+  return folded;
+}
+
+Variable FoldedConv::operator()(const Conv2d& conv, const BatchNorm2d& bn, const Variable& x_,
+                                const Variable& z_, bool rectified) {
+  const Tensor x = x_.value(), z = z_.defined() ? z_.value() : Tensor{};
+  const Conv2dOptions options = conv.layer.options();
+  const auto convolve = [&](const Folded& folded) {
+    return conv2d_bias_add_relu(x_, Variable(folded.weight), Variable(folded.bias), z_, options,
+                                rectified);
+  };
+  if (x.device().type != DeviceType::kCpu) return convolve(fold(conv, bn, x.dtype()));
+
+  const kernels::Conv2dShape shape = conv2d_shape("conv2d", x, conv.weight.value(), options);
+  const Shape out = {shape.n, shape.out_h(), shape.out_w(), shape.k};
+  const bool fits = x.dtype() == DType::kFloat32 && (!z.defined() || z.shape() == out);
+  const int64_t packed_size = fits ? kernels::conv2d_packed_size(Cpu{}, shape) : 0;
+  const Folded folded = kept(conv, bn, x.dtype(), shape, packed_size);
+  if (packed_size == 0) return convolve(folded);
+  Tensor y = Tensor::empty(out);
+  kernels::conv2d_packed_bias_add_relu(
+      Cpu{}, x.data<float>(), folded.weight.data<float>(), folded.bias.data<float>(),
+      z.defined() ? z.data<float>() : nullptr, y.data<float>(), rectified, shape);
+  return Variable(y);
+}
+
+}  // namespace glassnet

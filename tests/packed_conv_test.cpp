@@ -1,0 +1,211 @@
+// Our own convolutions on the CPU against the float64 definition: from packed filters, direct and
+// Winograd's. suites.cmake runs them a second time with the narrower instruction set.
+#include <gtest/gtest.h>
+
+#include <omp.h>
+
+#include <cmath>
+#include <limits>
+#include <ostream>
+#include <random>
+#include <string>
+#include <vector>
+
+#include "kernels/conv2d.h"
+#include "kernels/cpu/packed_conv.h"
+#include "kernels/policy.h"
+
+namespace glassnet::kernels {
+namespace {
+
+using packed::Form;
+
+class Winograd {
+ public:
+  Winograd() : before_(allow_winograd()) { set_allow_winograd(true); }
+  ~Winograd() { set_allow_winograd(before_); }
+  Winograd(const Winograd&) = delete;
+  Winograd& operator=(const Winograd&) = delete;
+
+ private:
+  bool before_;
+};
+
+std::vector<float> random_values(int64_t count, uint32_t seed) {
+  std::mt19937 bits(seed);
+  std::vector<float> values;
+  for (int64_t i = 0; i < count; ++i) {
+    values.push_back(static_cast<float>(bits() >> 8) * 0x1p-23F - 1);
+  }
+  return values;
+}
+
+std::vector<double> widened(const std::vector<float>& values) {
+  return {values.begin(), values.end()};
+}
+
+// Largest difference over the largest true magnitude; a NaN is an infinite error.
+double error_of(const std::vector<float>& actual, const std::vector<double>& truth) {
+  double difference = 0, magnitude = 1e-30;
+  for (size_t i = 0; i < actual.size(); ++i) {
+    const double d = std::abs(actual[i] - truth[i]);
+    difference = std::isnan(d) ? std::numeric_limits<double>::infinity() : std::max(difference, d);
+    magnitude = std::max(magnitude, std::abs(truth[i]));
+  }
+  return difference / magnitude;
+}
+
+struct Case {
+  const char* name;
+  Conv2dShape shape;
+};
+std::ostream& operator<<(std::ostream& out, const Case& c) {
+  return out << c.name;
+}
+
+struct Data {
+  explicit Data(const Conv2dShape& o)
+      : x(random_values(o.n * o.h * o.w * o.c, 1)),
+        w(random_values(o.k * o.r * o.s * o.c, 2)),
+        bias(random_values(o.k, 3)),
+        z(random_values(o.n * o.out_h() * o.out_w() * o.k, 4)) {}
+
+  std::vector<double> truth(bool with_z, bool relu, const Conv2dShape& o) const {
+    std::vector<double> y(z.size());
+    conv2d_bias_add_relu(Cpu{}, widened(x).data(), widened(w).data(), widened(bias).data(),
+                         with_z ? widened(z).data() : nullptr, y.data(), relu, o);
+    return y;
+  }
+  std::vector<float> computed(bool with_z, bool relu, const Conv2dShape& o) const {
+    std::vector<float> filters(static_cast<size_t>(conv2d_packed_size(Cpu{}, o)), -77);
+    conv2d_pack(Cpu{}, w.data(), filters.data(), o);
+    std::vector<float> y(z.size(), -77);
+    conv2d_packed_bias_add_relu(Cpu{}, x.data(), filters.data(), bias.data(),
+                                with_z ? z.data() : nullptr, y.data(), relu, o);
+    return y;
+  }
+
+  std::vector<float> x, w, bias, z;
+};
+
+class PackedConv2dTest : public ::testing::TestWithParam<Case> {
+ protected:
+  void SetUp() override {
+    if (packed::form_of(o_) == Form::kNone) GTEST_SKIP() << "no AVX2 here";
+  }
+  // The same with 1, 2 and 3 threads, to the bit.
+  void expect_truth(double gate) const {
+    const Data data(o_);
+    for (const bool with_z : {false, true}) {
+      for (const bool relu : {false, true}) {
+        const std::vector<float> y = data.computed(with_z, relu, o_);
+        EXPECT_LT(error_of(y, data.truth(with_z, relu, o_)), gate) << with_z << relu;
+        const int before = omp_get_max_threads();
+        for (const int threads : {1, 3}) {
+          omp_set_num_threads(threads);
+          EXPECT_EQ(data.computed(with_z, relu, o_), y) << threads << " threads";
+        }
+        omp_set_num_threads(before);
+      }
+    }
+  }
+  void expect_true_gradient(double gate) const {
+    const Data data(o_);
+    std::vector<float> dx(data.x.size(), -77);
+    const Conv2dShape t = packed::transposed(o_);
+    const Form form = packed::form_of(t);
+    std::vector<float> filters(static_cast<size_t>(packed::packed_size(t, form)));
+    packed::pack_transposed(data.w.data(), filters.data(), o_, form);
+    packed::run(data.z.data(), filters.data(), nullptr, nullptr, dx.data(), false, t, form);
+    std::vector<double> truth(dx.size());
+    conv2d_backward_data(Cpu{}, widened(data.z).data(), widened(data.w).data(), truth.data(), o_);
+    EXPECT_LT(error_of(dx, truth), gate);
+  }
+  const Conv2dShape o_ = GetParam().shape;
+};
+
+TEST_P(PackedConv2dTest, MatchesTheDefinition) {
+  expect_truth(2e-6);
+}
+
+TEST_P(PackedConv2dTest, TransposedIsTheGradient) {
+  if (o_.stride_h != 1 || o_.stride_w != 1 || o_.k < 16) GTEST_SKIP() << "a library's";
+  expect_true_gradient(2e-6);
+}
+
+INSTANTIATE_TEST_SUITE_P(
+    Shapes, PackedConv2dTest,
+    ::testing::Values(Case{"stem", {3, 30, 26, 3, 64, 7, 7, 2, 2, 3, 3}},
+                      Case{"stem_of_few_filters", {2, 9, 11, 3, 20, 3, 3, 1, 1, 1, 1}},
+                      Case{"stem_without_padding", {1, 9, 11, 1, 64, 5, 3}},
+                      Case{"one_pixel", {1, 1, 1, 64, 64, 1, 1}},
+                      Case{"seven_pixels", {7, 1, 1, 17, 65, 1, 1}},
+                      Case{"pointwise", {2, 13, 9, 64, 96, 1, 1}},
+                      Case{"pointwise_stride", {2, 15, 14, 32, 64, 1, 1, 2, 2}},
+                      Case{"pointwise_large", {1, 5, 5, 1024, 320, 1, 1}},
+                      Case{"usual", {2, 14, 14, 32, 64, 3, 3, 1, 1, 1, 1}},
+                      Case{"usual_stride", {2, 15, 13, 64, 64, 3, 3, 2, 2, 1, 1}},
+                      Case{"filters_beyond_the_cache", {2, 9, 7, 256, 320, 3, 3, 1, 1, 1, 1}},
+                      Case{"odd_channels", {2, 11, 7, 19, 33, 3, 3, 1, 1, 1, 1}},
+                      Case{"asymmetric", {2, 12, 17, 16, 24, 3, 2, 2, 1, 0, 1, 1, 2}},
+                      Case{"dilated", {2, 15, 15, 16, 16, 3, 3, 1, 1, 2, 2, 2, 2}},
+                      Case{"wide_padding", {1, 5, 5, 16, 24, 5, 5, 1, 1, 4, 4}}),
+    [](const auto& row) { return std::string(row.param.name); });
+
+class WinogradConv2dTest : public PackedConv2dTest {
+ private:
+  const Winograd allowed_;
+};
+
+TEST_P(WinogradConv2dTest, StaysWithinItsError) {
+  ASSERT_EQ(packed::form_of(o_), Form::kWinograd);
+  ASSERT_GT(conv2d_packed_size(Cpu{}, o_), o_.k * 9 * o_.c);
+  expect_truth(2e-5);
+}
+
+TEST_P(WinogradConv2dTest, TransposedIsTheGradient) {
+  expect_true_gradient(2e-5);
+}
+
+INSTANTIATE_TEST_SUITE_P(
+    Shapes, WinogradConv2dTest,
+    ::testing::Values(Case{"whole_tiles", {2, 16, 16, 32, 48, 3, 3, 1, 1, 1, 1}},
+                      Case{"odd_sides", {5, 19, 10, 64, 64, 3, 3, 1, 1, 1, 1}},
+                      Case{"no_padding", {2, 17, 18, 16, 16, 3, 3}},
+                      Case{"many_filters", {3, 10, 14, 256, 128, 3, 3, 1, 1, 1, 1}},
+                      Case{"padded_by_two", {2, 14, 13, 16, 80, 3, 3, 1, 1, 2, 2}}),
+    [](const auto& row) { return std::string(row.param.name); });
+
+TEST(PackedConv2d, WinogradIsForMany3x3PixelsAndOnlyOnRequest) {
+  const Conv2dShape o = {2, 16, 16, 32, 48, 3, 3, 1, 1, 1, 1};
+  EXPECT_NE(packed::form_of(o), Form::kWinograd);
+  const Winograd allowed;
+  const auto refused = [&](auto change) {
+    Conv2dShape other = o;
+    change(other);
+    return packed::form_of(other) != Form::kWinograd;
+  };
+  EXPECT_TRUE(refused([](Conv2dShape& s) { s.stride_h = s.stride_w = 2; }));
+  EXPECT_TRUE(refused([](Conv2dShape& s) { s.dilation_h = s.dilation_w = 2; }));
+  EXPECT_TRUE(refused([](Conv2dShape& s) { s.r = s.s = 5; }));
+  EXPECT_TRUE(refused([](Conv2dShape& s) { s.c = 24; }));
+  EXPECT_TRUE(refused([](Conv2dShape& s) { s.k = 24; }));
+  EXPECT_TRUE(refused([](Conv2dShape& s) { s.groups = 2; }));
+  EXPECT_TRUE(refused([](Conv2dShape& s) { s.h = s.w = 8; }));            // 8 tiles
+  EXPECT_TRUE(refused([](Conv2dShape& s) { s.n = 40, s.h = s.w = 5; }));  // mostly beyond the image
+}
+
+TEST(PackedConv2d, NanPassesTheReluAndStaysWhereItIs) {
+  const Conv2dShape o = {1, 20, 20, 16, 16, 3, 3, 1, 1, 1, 1};
+  Data data(o);
+  data.x[(10 * 20 + 10) * 16 + 3] = std::numeric_limits<float>::quiet_NaN();
+  if (packed::form_of(o) == Form::kNone) GTEST_SKIP() << "no AVX2 here";
+  const std::vector<float> y = data.computed(true, true, o);
+  for (int64_t i = 0; i < 400; ++i) {
+    const bool near = std::abs(i / 20 - 10) <= 1 && std::abs(i % 20 - 10) <= 1;
+    EXPECT_EQ(std::isnan(y[i * 16]), near) << "pixel " << i;
+  }
+}
+
+}  // namespace
+}  // namespace glassnet::kernels
