@@ -7,13 +7,16 @@
 #include <stb/stb_image_write.h>
 #include <sys/resource.h>
 
+#include <algorithm>
 #include <array>
+#include <cmath>
 #include <fstream>
 #include <string>
 
 #include "data/jpeg_decoder.h"
 #include "data/scenes.h"
 #include "kernels/error.h"
+#include "kernels/reference/resample.h"
 #include "tensor/file.h"
 #include "tests/data_support.h"
 
@@ -507,6 +510,58 @@ TEST(Resize, AgreesWithPillow) {
     const Image image = resize(pillow_source(), c.box, c.height, c.width);
     ASSERT_EQ(image.rgb.size(), c.expected.size());
     for (size_t i = 0; i < c.expected.size(); ++i) EXPECT_NEAR(image.rgb[i], c.expected[i], 1) << i;
+  }
+}
+
+// The weights of `size` results over the `extent` pixels from `begin` of `limit`, from the formula.
+struct Weights {
+  std::vector<int> first, count;
+  std::vector<float> weight;
+  int stride = 0;
+
+  Weights(double begin, double extent, int limit, int size) : stride(limit) {
+    const double step = extent / size, support = std::max(step, 1.0);
+    for (int i = 0; i < size; ++i) {
+      const double center = begin + (i + 0.5) * step;
+      std::vector<double> all(limit);
+      double sum = 0;
+      for (int j = 0; j < limit; ++j) {
+        sum += all[j] = std::max(0.0, 1 - std::abs(j + 0.5 - center) / support);
+      }
+      const auto used = [](double w) { return w > 0; };
+      const auto from = std::find_if(all.begin(), all.end(), used);
+      const auto to = std::find_if(all.rbegin(), all.rend(), used).base();
+      first.push_back(static_cast<int>(from - all.begin()));
+      count.push_back(static_cast<int>(to - from));
+      weight.resize(weight.size() + limit);
+      std::transform(from, to, weight.end() - limit,
+                     [&](double w) { return static_cast<float>(w / sum); });
+    }
+  }
+  kernels::ResampleAxis axis() const {
+    return {static_cast<int>(first.size()), first.data(), count.data(), weight.data(), stride};
+  }
+};
+
+TEST(Resize, IsTheReferenceToTheLastBit) {
+  const auto compare = [](const Image& image, const Box& box, int height, int width) {
+    SCOPED_TRACE(::testing::Message()
+                 << image.width << " x " << image.height << " to " << width << " x " << height);
+    const Weights down(box.y, box.height, image.height, height);
+    const Weights across(box.x, box.width, image.width, width);
+    Image expected(height, width);
+    kernels::reference::resample(image.rgb.data(), image.width, down.axis(), across.axis(),
+                                 expected.rgb.data());
+    EXPECT_EQ(resize(image, box, height, width).rgb, expected.rgb);
+  };
+  // Around the sizes at which blocks of rows and tiles of values end.
+  for (const int height : {1, 2, 7, 16, 17, 33, 150}) {
+    for (const int width : {1, 5, 16, 21, 22, 43, 64, 150}) {
+      const Image image = noise_image(height, width, static_cast<uint64_t>(height * 1000 + width));
+      const Box whole{0, 0, static_cast<double>(height), static_cast<double>(width)};
+      for (const int size : {1, 3, 15, 16, 17, 64, 97}) compare(image, whole, size, 100 - size);
+      compare(image, {height / 3., width / 4., height / 2.5, width / 1.7}, 31, 33);
+    }
   }
 }
 
