@@ -34,10 +34,16 @@ struct ModelArguments {
   std::string name;          // --model, for weights without a card
   std::string classes_file;  // --classes, a name a line
   int image_size = 0;        // --image-size
+  std::string decoder = "auto";
 };
 void add_model_arguments(CLI::App& command, ModelArguments& arguments);
-// In evaluation mode, and frozen: explanations need no gradient of a weight.
+// In evaluation mode, and frozen: explanations need no gradient of a weight. From then on JPEGs are
+// decoded as they were when the network was trained, unless --decoder says otherwise; where it or
+// the program's build does, a line tells so.
 LoadedModel load(const ModelArguments& arguments, Device device = {});
+
+// Of --decoder.
+std::string decoder_help();
 
 // The names in a file, one a line.
 std::vector<std::string> read_class_names(const std::string& path);

@@ -3,6 +3,7 @@
 #include <cstdio>
 #include <filesystem>
 #include <fstream>
+#include <mutex>
 #include <thread>
 
 #include <fmt/format.h>
@@ -11,6 +12,7 @@
 
 #include "cli/command.h"
 #include "cli/output.h"
+#include "data/jpeg_decoder.h"
 #include "kernels/policy.h"
 
 namespace glassnet::cli {
@@ -45,12 +47,40 @@ void add_model_arguments(CLI::App& command, ModelArguments& arguments) {
       .add_option("--image-size", arguments.image_size,
                   "side of the network's input in pixels (default: as it was trained)")
       ->check(CLI::Range(1, 4096));
+  command
+      .add_option("--decoder", arguments.decoder,
+                  decoder_help() + "; auto prefers what the network was trained with")
+      ->capture_default_str();
+}
+
+namespace {
+
+void use_decoder(const std::string& asked, const std::string& trained) {
+  JpegDecoder decoder = parse_jpeg_decoder(asked);
+  if (asked == "auto" && trained == name_of(JpegDecoder::kStb)) decoder = JpegDecoder::kStb;
+  set_jpeg_decoder(decoder);
+  if (trained.empty() || trained == name_of(decoder)) return;
+  static std::once_flag told;  // a run's weights of many epochs are loaded one after the other
+  std::call_once(told, [&] {
+    say(
+        fmt::format("JPEGs are decoded by {}, and were by {} when the network was trained: some "
+                    "pixels differ by a level or two of 255",
+                    name_of(decoder), trained));
+  });
+}
+
+}  // namespace
+
+std::string decoder_help() {
+  return fmt::format("what decodes JPEGs: auto, stb{}",
+                     has_turbo() ? ", turbo (libjpeg-turbo, as Pillow and torchvision)" : "");
 }
 
 LoadedModel load(const ModelArguments& arguments, Device device) {
   WeightHints hints{.model = arguments.name, .image_size = arguments.image_size};
   if (!arguments.classes_file.empty()) hints.classes = read_class_names(arguments.classes_file);
   LoadedModel loaded = load_model(arguments.path, hints);
+  use_decoder(arguments.decoder, loaded.card.decoder);
   loaded.model->eval();
   loaded.model->set_requires_grad(false);
   loaded.model->to(device);

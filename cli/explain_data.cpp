@@ -15,6 +15,7 @@
 #include "cli/output.h"
 #include "cli/question.h"
 #include "data/folder.h"
+#include "data/jpeg_decoder.h"
 #include "report/terminal.h"
 #include "tensor/file.h"
 #include "tensor/hash.h"
@@ -72,6 +73,7 @@ Json as_json(const DataRequest& request, const MethodOptions& options, const Mod
           {"classes", card.classes},
           {"image_size", card.image_size},
           {"fit", card.fit},
+          {"decoder", name_of(jpeg_decoder())},
           {"split", request.split},
           {"image_list", hash_of(samples)},
           {"only", request.only},

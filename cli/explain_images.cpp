@@ -13,6 +13,7 @@
 #include "cli/output.h"
 #include "cli/question.h"
 #include "data/image.h"
+#include "data/jpeg_decoder.h"
 #include "report/sheet.h"
 #include "tensor/file.h"
 #include "tensor/math.h"
@@ -171,6 +172,7 @@ ExplainOutcome explain_images(LoadedModel& network, const ExplainRequest& reques
         };
         nlohmann::ordered_json record = {
             {"image", path.string()},
+            {"decoder", name_of(jpeg_decoder())},
             {"method", method},
             {"class", classes[image.target]},
             {"against", class_or_null(method == "lime" ? -1 : image.against.value_or(-1))},

@@ -57,7 +57,7 @@ Json configuration_of(const RunFolder& run) {
   const std::vector<std::pair<const char*, std::vector<std::string>>> groups = {
       {"Data",
        {"data", "train_images", "validation_images", "test_images", "classes", "image_size", "fit",
-        "mean", "std", "augment", "validation_split", "image_list"}},
+        "decoder", "mean", "std", "augment", "validation_split", "image_list"}},
       {"Network", {"model", "parameters", "pretrained", "zero_init_residual", "freeze"}},
       {"Optimization",
        {"epochs", "batch_size", "optimizer", "learning_rate", "lr_scale", "schedule",

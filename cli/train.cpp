@@ -163,6 +163,9 @@ void add_train(CLI::App& app, Action& action) {
       ->capture_default_str()
       ->group(network);
 
+  command->add_option("--decoder", o.decoder, decoder_help())
+      ->capture_default_str()
+      ->group(network);
   command
       ->add_option("--mean", a.mean,
                    "of red, green and blue in [0, 1], taken from the input (default: ImageNet's)")

@@ -34,5 +34,5 @@ configure_package_config_file(cmake/GlassnetConfig.cmake.in
   ${PROJECT_BINARY_DIR}/cmake/GlassnetConfig.cmake INSTALL_DESTINATION ${package_dir})
 write_basic_package_version_file(${PROJECT_BINARY_DIR}/cmake/GlassnetConfigVersion.cmake
   COMPATIBILITY SameMinorVersion)
-install(FILES cmake/FindExif.cmake cmake/FindMinizip.cmake ${PROJECT_BINARY_DIR}/cmake/GlassnetConfig.cmake
+install(FILES cmake/FindExif.cmake cmake/FindMinizip.cmake cmake/FindTurboJpeg.cmake ${PROJECT_BINARY_DIR}/cmake/GlassnetConfig.cmake
   ${PROJECT_BINARY_DIR}/cmake/GlassnetConfigVersion.cmake DESTINATION ${package_dir})

@@ -33,6 +33,15 @@ if(NOT Httplib_FOUND)
   message(STATUS "Without cpp-httplib (Debian's libcpp-httplib-dev): runs cannot be watched")
 endif()
 
+# For `--decoder turbo`, likewise.
+if(GLASSNET_TURBOJPEG)
+  find_package(TurboJpeg QUIET)
+  if(NOT TurboJpeg_FOUND)
+    set(GLASSNET_TURBOJPEG OFF)
+    message(STATUS "Without libjpeg-turbo (Debian's libturbojpeg0-dev): stb_image decodes JPEGs, more slowly")
+  endif()
+endif()
+
 if(GLASSNET_ONEDNN)
   find_package(dnnl CONFIG)  # whose CMake file asks for OpenCL; nothing here uses it
   if(NOT dnnl_FOUND)

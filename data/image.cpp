@@ -10,6 +10,7 @@
 
 #include <fmt/format.h>
 
+#include "data/jpeg_decoder.h"
 #include "data/picture_header.h"
 #include "kernels/error.h"
 #include "tensor/file.h"
@@ -92,6 +93,11 @@ Image decode(std::span<const uint8_t> bytes, const std::string& name) {
   require(bytes.size() <= INT32_MAX, [&] {
     return fmt::format("{}: a file of {} bytes is over the limit of 2 GiB", name, bytes.size());
   });
+
+  if (header.format == PictureFormat::kJpeg && jpeg_decoder() == JpegDecoder::kTurbo) {
+    Image image(static_cast<int>(header.height), static_cast<int>(header.width));
+    if (decode_by_turbo(bytes, image)) return upright(std::move(image), header.orientation);
+  }
 
   const int size = static_cast<int>(bytes.size()), channels = header.has_alpha ? 4 : 3;
   int height = 0, width = 0, stored_channels = 0;

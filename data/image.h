@@ -26,9 +26,10 @@ struct Image {
 // Pictures with more pixels than this are refused: a decoded one would take over 500 MiB.
 inline constexpr int64_t kMaxPixels = 178'956'970;
 
-// Decodes JPEG, PNG or BMP, upright (EXIF orientation obeyed), grey and palette pictures turned to
-// RGB, transparency laid on white, 16 bits a channel rounded to 8. Throws Error, a sentence that
-// names the file, for what is missing, is no picture, is cut short or is too large.
+// Decodes JPEG (by the library that data/jpeg_decoder.h chooses), PNG or BMP, upright (EXIF
+// orientation obeyed), grey and palette pictures turned to RGB, transparency laid on white, 16 bits
+// a channel rounded to 8. Throws Error, a sentence that names the file, for what is missing, is no
+// picture, is cut short or is too large.
 Image read_image(const std::filesystem::path& path);
 // The same from memory; `name` stands in messages.
 Image decode_image(std::span<const uint8_t> bytes, const std::string& name);

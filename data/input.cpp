@@ -17,21 +17,7 @@ kernels::ImageScale scale_of(const Normalization& normalization) {
 }
 
 void normalize(const uint8_t* rgb, int64_t values, const Normalization& normalization, float* out) {
-  // Factors for four pixels at a time: 12 is the least number of values that fills vectors of 4.
-  constexpr int block = 12;
-  const kernels::ImageScale factors = scale_of(normalization);
-  float scale[block], shift[block];
-  for (int i = 0; i < block; ++i) {
-    scale[i] = factors.scale[i % 3];
-    shift[i] = factors.shift[i % 3];
-  }
-  int64_t i = 0;
-  for (; i + block <= values; i += block) {
-    for (int k = 0; k < block; ++k) {
-      out[i + k] = static_cast<float>(rgb[i + k]) * scale[k] + shift[k];
-    }
-  }
-  for (; i < values; ++i) out[i] = static_cast<float>(rgb[i]) * scale[i % 3] + shift[i % 3];
+  kernels::scale_pixels(Cpu{}, rgb, values, scale_of(normalization), out);
 }
 
 Tensor to_input(const Image& image, const Normalization& normalization) {

@@ -5,6 +5,7 @@
 #include <algorithm>
 #include <array>
 #include <cstdlib>
+#include <cstring>
 #include <memory>
 #include <string_view>
 #include <vector>
@@ -47,9 +48,9 @@ class Reader {
   size_t find(uint8_t value, size_t from) const {
     if (from > bytes_.size()) fail_short(name_);
     const Bytes rest = bytes_.subspan(from);
-    const auto found = std::find(rest.begin(), rest.end(), value);
-    if (found == rest.end()) fail_short(name_);
-    return from + static_cast<size_t>(found - rest.begin());
+    const void* found = rest.empty() ? nullptr : std::memchr(rest.data(), value, rest.size());
+    if (found == nullptr) fail_short(name_);
+    return from + static_cast<size_t>(static_cast<const uint8_t*>(found) - rest.data());
   }
   size_t size() const { return bytes_.size(); }
 

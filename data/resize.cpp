@@ -2,8 +2,7 @@
 //
 // A result pixel is centred at c = begin + (i + 1/2) * step in the source, step = extent / size,
 // and is the weighted mean of the source pixels around it with weights max(0, 1 - |j + 1/2 - c| /
-// s), s = max(step, 1). The filter is separable: each result row is first gathered from whole
-// source rows into floats, then resampled along itself, and rounded once.
+// s), s = max(step, 1). The filter is separable (kernels/resample.h).
 #include <algorithm>
 #include <cmath>
 
@@ -11,28 +10,19 @@
 
 #include "data/image.h"
 #include "kernels/error.h"
+#include "kernels/resample.h"
 
 namespace glassnet {
 namespace {
 
 // The weights along one axis.
 struct Filter {
-  struct Taps {
-    int first, count;
-    const float* weights;
-  };
   std::vector<int> first, count;
   std::vector<float> weights;  // (size, stride)
   int stride = 0;
 
-  Taps operator[](int i) const {
-    return {first[i], count[i], &weights[static_cast<size_t>(i) * stride]};
-  }
-  int begin() const { return *std::min_element(first.begin(), first.end()); }
-  int end() const {
-    int last = 0;
-    for (size_t i = 0; i < first.size(); ++i) last = std::max(last, first[i] + count[i]);
-    return last;
+  kernels::ResampleAxis axis() const {
+    return {static_cast<int>(first.size()), first.data(), count.data(), weights.data(), stride};
   }
 };
 
@@ -79,29 +69,8 @@ Image resize(const Image& image, const Box& box, int height, int width) {
   const Filter across = make_filter(box.x, box.width, image.width, width);
 
   Image result(height, width);
-  const int left = across.begin(), values = (across.end() - left) * 3;
-  // Sums run over four lanes, of which the last one belongs to the next pixel: room for one more.
-  std::vector<float> row(static_cast<size_t>(values) + 1);
-  for (int y = 0; y < height; ++y) {
-    const auto [top, rows, row_weights] = down[y];
-    std::fill(row.begin(), row.end(), 0.0f);
-    for (int k = 0; k < rows; ++k) {
-      const uint8_t* from = image.at(top + k, left);
-      const float weight = row_weights[k];
-      for (int i = 0; i < values; ++i) row[i] += weight * static_cast<float>(from[i]);
-    }
-    uint8_t* out = result.at(y, 0);
-    for (int x = 0; x < width; ++x) {
-      const auto [first, columns, weights] = across[x];
-      const float* from = &row[static_cast<size_t>(first - left) * 3];
-      float sum[4] = {0.5f, 0.5f, 0.5f, 0.5f};
-      for (int k = 0; k < columns; ++k, from += 3) {
-        for (int c = 0; c < 4; ++c) sum[c] += weights[k] * from[c];
-      }
-      // Weights of a sum of 1 within rounding keep the sum below 256.
-      for (int c = 0; c < 3; ++c) *out++ = static_cast<uint8_t>(static_cast<int>(sum[c]));
-    }
-  }
+  kernels::resample(Cpu{}, image.rgb.data(), image.width, down.axis(), across.axis(),
+                    result.rgb.data());
   return result;
 }
 

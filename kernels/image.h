@@ -38,6 +38,10 @@ struct ImageScale {
   float scale[3], shift[3];
 };
 
+// Of one picture as it is: rgb (values) of R, G, B, R, …; y (values) is overwritten. On the thread
+// that calls.
+void scale_pixels(Cpu, const uint8_t* rgb, int64_t values, const ImageScale& scale, float* y);
+
 // y (n, size, size, 3) is overwritten.
 void prepare_images(Cpu, const ImageBatch& batch, float* y, const ImageVariation& variation,
                     const ImageScale& scale);

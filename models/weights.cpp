@@ -27,6 +27,7 @@ constexpr const char* kImageSize = "glassnet.image_size";
 constexpr const char* kFit = "glassnet.fit";
 constexpr const char* kMean = "glassnet.mean";
 constexpr const char* kStd = "glassnet.std";
+constexpr const char* kDecoder = "glassnet.decoder";
 
 constexpr const char* kLogits = "fc.weight";  // (classes, features) in every model there is
 constexpr int kLargestImage = 65535;
@@ -36,13 +37,16 @@ constexpr int64_t kMostClasses = 1 << 17;
 // --- the card ------------------------------------------------------------------------------------
 
 std::map<std::string, std::string> metadata_of(const ModelCard& card) {
-  return {{kFormat, "pt"},
-          {kModel, card.model},
-          {kClasses, json(card.classes).dump()},
-          {kImageSize, std::to_string(card.image_size)},
-          {kFit, card.fit},
-          {kMean, fmt::format("[{}]", fmt::join(card.mean, ", "))},
-          {kStd, fmt::format("[{}]", fmt::join(card.std, ", "))}};
+  std::map<std::string, std::string> metadata = {
+      {kFormat, "pt"},
+      {kModel, card.model},
+      {kClasses, json(card.classes).dump()},
+      {kImageSize, std::to_string(card.image_size)},
+      {kFit, card.fit},
+      {kMean, fmt::format("[{}]", fmt::join(card.mean, ", "))},
+      {kStd, fmt::format("[{}]", fmt::join(card.std, ", "))}};
+  if (!card.decoder.empty()) metadata[kDecoder] = card.decoder;
+  return metadata;
 }
 
 // Why no network can be used with this card, or nothing.
@@ -94,6 +98,7 @@ ModelCard take_card(const fs::path& path, std::map<std::string, std::string>& me
        [&](const std::string& text) { card.mean = json::parse(text).get<std::array<float, 3>>(); });
   take(kStd,
        [&](const std::string& text) { card.std = json::parse(text).get<std::array<float, 3>>(); });
+  take(kDecoder, [&](const std::string& text) { card.decoder = text; });
   card.image_size = image_size.value_or(card.image_size);
   if (const auto fault = fault_of(card)) {
     throw Error(fmt::format("{}: its metadata is wrong: expected {}", path.string(), *fault));

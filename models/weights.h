@@ -24,6 +24,7 @@ struct ModelCard {
   std::string fit = "crop";                              // "crop" or "squash"
   std::array<float, 3> mean = {0.485F, 0.456F, 0.406F};  // per channel, of values in [0, 1]
   std::array<float, 3> std = {0.229F, 0.224F, 0.225F};
+  std::string decoder;  // of JPEGs in training: "turbo" or "stb"; empty: unknown
 };
 
 // `extra` metadata (training state, for example) is written beside the card's own keys.

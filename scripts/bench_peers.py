@@ -1,6 +1,7 @@
 """Programs that scripts take turns with to time them: Glassnet's are built for it, all answer a
 line of their input with a line of numbers.
 """
+import functools
 import pathlib
 import subprocess
 import sys
@@ -8,6 +9,7 @@ import sys
 ROOT = pathlib.Path(__file__).resolve().parent.parent
 
 
+@functools.cache
 def build(target):
     """Builds one of bench/'s programs: -> its path"""
     subprocess.run(["bash", "-c", 'source scripts/common.sh && configure bench && '

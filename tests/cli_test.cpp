@@ -12,6 +12,7 @@
 #include <nlohmann/json.hpp>
 
 #include "cli/run_explanations.h"
+#include "data/jpeg_decoder.h"
 #include "report/draw.h"
 #include "tensor/npy.h"
 #include "tensor/utf8.h"
@@ -105,6 +106,32 @@ TEST_F(CommandLine, KeepsTheNormalisationItWasTrainedWith) {
   const auto epoch = nlohmann::json::parse(contents(path("normalised/metrics.jsonl")));
   EXPECT_NEAR(nlohmann::json::parse(outcome.out)["loss"].get<double>(),
               epoch["test_loss"].get<double>(), 1e-6 * epoch["test_loss"].get<double>());
+}
+
+TEST_F(CommandLine, DecodesAsTheNetworkWasTrained) {
+  ASSERT_EQ(run("train {0}/scenes --model resnet18 --image-size 32 --epochs 1 --batch-size 12 "
+                "--decoder stb --out {0}/stb")
+                .code,
+            0);
+  EXPECT_EQ(nlohmann::json::parse(contents(path("stb/config.json")))["decoder"], "stb");
+  const std::string usual = name_of(parse_jpeg_decoder("auto"));
+  EXPECT_EQ(nlohmann::json::parse(contents(path("run/config.json")))["decoder"], usual);
+
+  const std::string told = "and were by stb when the network was trained";
+  const Outcome followed = run(
+      "explain {0}/stb {0}/scenes/test/sea/00001.jpg --trust none --save json --out {0}/by-stb");
+  EXPECT_EQ(followed.code, 0) << followed.err;
+  EXPECT_THAT(followed.err, testing::Not(HasSubstr(told)));
+  const auto record = nlohmann::json::parse(contents(path("by-stb/00001.gradcam.json")));
+  EXPECT_EQ(record["decoder"], "stb");
+  if (has_turbo()) {
+    const Outcome other = run("evaluate {0}/stb {0}/scenes --decoder turbo");
+    EXPECT_EQ(other.code, 0) << other.err;
+    EXPECT_THAT(other.err, HasSubstr("JPEGs are decoded by turbo, " + told));
+  } else {
+    refuses("evaluate {0}/stb {0}/scenes --decoder turbo", 2, "without libjpeg-turbo");
+  }
+  refuses("predict {0}/run {0}/scenes/test/sea --decoder fast", 2, "choose auto, turbo or stb");
 }
 
 TEST_F(CommandLine, PredictsWithProbabilitiesThatSumToOne) {

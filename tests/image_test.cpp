@@ -7,11 +7,16 @@
 #include <stb/stb_image_write.h>
 #include <sys/resource.h>
 
+#include <algorithm>
 #include <array>
+#include <cmath>
 #include <fstream>
 #include <string>
 
+#include "data/jpeg_decoder.h"
+#include "data/scenes.h"
 #include "kernels/error.h"
+#include "kernels/reference/resample.h"
 #include "tensor/file.h"
 #include "tests/data_support.h"
 
@@ -203,6 +208,27 @@ std::string progressive() {
   return {std::begin(kProgressive), std::end(kProgressive)};
 }
 
+// 8 x 8 of four inks, as Adobe stores them, all at half: one block each of no coefficients.
+std::string cmyk() {
+  const auto segment = [](int marker, const std::string& body) {
+    return "\xFF"s + static_cast<char>(marker) + big(static_cast<uint32_t>(body.size()) + 2, 2) +
+           body;
+  };
+  const auto table = [](char place) { return place + "\x01"s + std::string(15, '\0') + "\0"s; };
+  return "\xFF\xD8"s + segment(0xEE, "Adobe\0\x64\0\0\0\0\0"s) +
+         segment(0xDB, "\0"s + std::string(64, '\x01')) +
+         segment(0xC0, "\x08\0\x08\0\x08\x04\x01\x11\0\x02\x11\0\x03\x11\0\x04\x11\0"s) +
+         segment(0xC4, table('\0') + table('\x10')) +
+         segment(0xDA, "\x04\x01\0\x02\0\x03\0\x04\0\0\x3F\0"s) + "\0\xFF\xD9"s;
+}
+
+TEST(Image, DecodesFourInks) {
+  const Image image = decode(cmyk());
+  ASSERT_EQ(std::pair(image.height, image.width), std::pair(8, 8));
+  EXPECT_EQ(pixel(image, 0, 0), (Pixel{64, 64, 64}));
+  EXPECT_EQ(pixel(image, 7, 7), (Pixel{64, 64, 64}));
+}
+
 TEST(Image, DecodesAProgressiveJpeg) {
   const Image image = decode(progressive());
   ASSERT_EQ(std::pair(image.height, image.width), std::pair(16, 16));
@@ -234,6 +260,79 @@ TEST(Image, RefusesEveryCutOfAFile) {
   for (size_t size = 0; size + 3 < bmp.size(); ++size) {
     EXPECT_NE(error_of([&] { decode(bmp.substr(0, size)); }), "") << size;
   }
+}
+
+// ---- The two decoders
+
+// What `by` decodes; the process's decoder is as before afterwards.
+template <class F>
+auto with_decoder(JpegDecoder by, F&& f) {
+  struct Restore {
+    JpegDecoder before = jpeg_decoder();
+    ~Restore() { set_jpeg_decoder(before); }
+  } restore;
+  set_jpeg_decoder(by);
+  return f();
+}
+
+TEST(JpegDecoders, HaveNames) {
+  EXPECT_EQ(parse_jpeg_decoder("turbo"), JpegDecoder::kTurbo);
+  EXPECT_EQ(parse_jpeg_decoder("stb"), JpegDecoder::kStb);
+  EXPECT_EQ(parse_jpeg_decoder("auto"), has_turbo() ? JpegDecoder::kTurbo : JpegDecoder::kStb);
+  EXPECT_STREQ(name_of(JpegDecoder::kTurbo), "turbo");
+  EXPECT_STREQ(name_of(JpegDecoder::kStb), "stb");
+  EXPECT_THROW(parse_jpeg_decoder("fast"), UsageError);
+  if (!has_turbo()) {
+    EXPECT_THROW(set_jpeg_decoder(JpegDecoder::kTurbo), UsageError);
+  }
+}
+
+TEST(JpegDecoders, AgreeWithinRounding) {
+  if (!has_turbo()) GTEST_SKIP() << "built without libjpeg-turbo";
+  size_t values = 0, apart = 0;
+  const auto compare = [&](const std::string& bytes) {
+    const Image a = with_decoder(JpegDecoder::kStb, [&] { return decode(bytes); });
+    const Image b = with_decoder(JpegDecoder::kTurbo, [&] { return decode(bytes); });
+    ASSERT_EQ(a.height, b.height);
+    ASSERT_EQ(a.width, b.width);
+    for (size_t i = 0; i < a.rgb.size(); ++i) {
+      ASSERT_NEAR(a.rgb[i], b.rgb[i], 3);
+      apart += a.rgb[i] != b.rgb[i];
+    }
+    values += a.rgb.size();
+  };
+  // Colours at half resolution up to a quality of 90; sizes with and without a cut last block.
+  for (const int quality : {50, 90, 95}) {
+    for (const int size : {150, 97, 33}) {
+      compare(jpeg_of(draw_scene(1, 0, 7, size).image, quality));
+    }
+  }
+  compare(with_exif(jpeg_of(draw_scene(2, 0, 8, 64).image), tiff(6, true)));
+  compare(progressive());
+  compare(cmyk());
+  EXPECT_LT(static_cast<double>(apart), 0.1 * static_cast<double>(values));
+}
+
+TEST(JpegDecoders, RefuseTheSameDamage) {
+  if (!has_turbo()) GTEST_SKIP() << "built without libjpeg-turbo";
+  Random random(3, Stream::kUser);
+  const auto below = [&](size_t bound) {
+    return static_cast<size_t>(random.below(static_cast<int64_t>(bound)));
+  };
+  int refused = 0;
+  for (const std::string& whole : {jpeg_of(draw_scene(0, 0, 9, 40).image, 80), progressive()}) {
+    for (int round = 0; round < 400; ++round) {
+      std::string bytes = whole;
+      for (size_t change = 1 + below(3); change > 0; --change) {
+        bytes[2 + below(bytes.size() - 4)] = static_cast<char>(below(256));
+      }
+      const auto verdict = [&] { return error_of([&] { decode(bytes); }); };
+      const std::string by_stb = with_decoder(JpegDecoder::kStb, verdict);
+      EXPECT_EQ(with_decoder(JpegDecoder::kTurbo, verdict), by_stb) << round;
+      refused += !by_stb.empty();
+    }
+  }
+  EXPECT_GT(refused, 100);
 }
 
 TEST(Image, ReadsBmpRowsInBothDirections) {
@@ -411,6 +510,58 @@ TEST(Resize, AgreesWithPillow) {
     const Image image = resize(pillow_source(), c.box, c.height, c.width);
     ASSERT_EQ(image.rgb.size(), c.expected.size());
     for (size_t i = 0; i < c.expected.size(); ++i) EXPECT_NEAR(image.rgb[i], c.expected[i], 1) << i;
+  }
+}
+
+// The weights of `size` results over the `extent` pixels from `begin` of `limit`, from the formula.
+struct Weights {
+  std::vector<int> first, count;
+  std::vector<float> weight;
+  int stride = 0;
+
+  Weights(double begin, double extent, int limit, int size) : stride(limit) {
+    const double step = extent / size, support = std::max(step, 1.0);
+    for (int i = 0; i < size; ++i) {
+      const double center = begin + (i + 0.5) * step;
+      std::vector<double> all(limit);
+      double sum = 0;
+      for (int j = 0; j < limit; ++j) {
+        sum += all[j] = std::max(0.0, 1 - std::abs(j + 0.5 - center) / support);
+      }
+      const auto used = [](double w) { return w > 0; };
+      const auto from = std::find_if(all.begin(), all.end(), used);
+      const auto to = std::find_if(all.rbegin(), all.rend(), used).base();
+      first.push_back(static_cast<int>(from - all.begin()));
+      count.push_back(static_cast<int>(to - from));
+      weight.resize(weight.size() + limit);
+      std::transform(from, to, weight.end() - limit,
+                     [&](double w) { return static_cast<float>(w / sum); });
+    }
+  }
+  kernels::ResampleAxis axis() const {
+    return {static_cast<int>(first.size()), first.data(), count.data(), weight.data(), stride};
+  }
+};
+
+TEST(Resize, IsTheReferenceToTheLastBit) {
+  const auto compare = [](const Image& image, const Box& box, int height, int width) {
+    SCOPED_TRACE(::testing::Message()
+                 << image.width << " x " << image.height << " to " << width << " x " << height);
+    const Weights down(box.y, box.height, image.height, height);
+    const Weights across(box.x, box.width, image.width, width);
+    Image expected(height, width);
+    kernels::reference::resample(image.rgb.data(), image.width, down.axis(), across.axis(),
+                                 expected.rgb.data());
+    EXPECT_EQ(resize(image, box, height, width).rgb, expected.rgb);
+  };
+  // Around the sizes at which blocks of rows and tiles of values end.
+  for (const int height : {1, 2, 7, 16, 17, 33, 150}) {
+    for (const int width : {1, 5, 16, 21, 22, 43, 64, 150}) {
+      const Image image = noise_image(height, width, 100);
+      const Box whole{0, 0, static_cast<double>(height), static_cast<double>(width)};
+      for (const int size : {1, 3, 15, 16, 17, 64, 97}) compare(image, whole, size, 100 - size);
+      compare(image, {height / 3., width / 4., height / 2.5, width / 1.7}, 31, 33);
+    }
   }
 }
 

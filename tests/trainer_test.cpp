@@ -519,10 +519,12 @@ TEST_F(Trainer, ReadsConfigurationsOfEarlierVersions) {
   config.erase("lr_scale");
   config.erase("patience");
   config.erase("stop_by");
+  config.erase("decoder");
   write_file_atomically(path, config.dump());
   EXPECT_TRUE(load_config(path).options.freeze.empty());
   EXPECT_TRUE(load_config(path).options.lr_scale.empty());
   EXPECT_EQ(load_config(path).options.patience, 0);
+  EXPECT_EQ(load_config(path).options.decoder, "stb") << "the only one there was";
   config.erase("momentum");
   write_file_atomically(path, config.dump());
   EXPECT_THROW(load_config(path), Error) << "a key that every version wrote";

@@ -467,7 +467,8 @@ ModelCard card_of(const std::string& model, const std::vector<std::string>& clas
           .image_size = 96,
           .fit = "squash",
           .mean = {0.1F, 1.0F / 3, 0.7F},
-          .std = {0.25F, 0.125F, 3e-5F}};
+          .std = {0.25F, 0.125F, 3e-5F},
+          .decoder = "stb"};
 }
 
 // A network whose every parameter has a number of its own; cheaper than drawing them properly.
@@ -514,6 +515,7 @@ TEST_F(WeightFiles, RoundTripKeepsTheNetworkAndItsCard) {
   EXPECT_EQ(loaded.card.fit, card.fit);
   EXPECT_EQ(loaded.card.mean, card.mean);
   EXPECT_EQ(loaded.card.std, card.std);
+  EXPECT_EQ(loaded.card.decoder, card.decoder);
   EXPECT_EQ(loaded.extra, (std::map<std::string, std::string>{{"training.epoch", "12"}}));
   EXPECT_FALSE(loaded.model->training());
   expect_equal_states(*loaded.model, *model);

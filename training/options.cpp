@@ -8,6 +8,7 @@
 #include <fmt/ranges.h>
 #include <nlohmann/json.hpp>
 
+#include "data/jpeg_decoder.h"
 #include "kernels/error.h"
 #include "tensor/file.h"
 #include "training/keep_epochs.h"
@@ -123,6 +124,7 @@ void for_each_fixed(F&& f) {
   f("batch_size", &TrainOptions::batch_size);
   f("image_size", &TrainOptions::image_size);
   f("fit", &TrainOptions::fit);
+  f("decoder", &TrainOptions::decoder);
   f("mean", &TrainOptions::mean);
   f("std", &TrainOptions::std);
   f("validation_split", &TrainOptions::validation_split);
@@ -159,10 +161,10 @@ void for_each_free(F&& f) {
   f("cache_bytes", &TrainOptions::cache_bytes);
 }
 
-// Options that earlier versions had not: a run without them has their defaults.
+// Options that earlier versions had not: a run without them has their defaults, but for `decoder`.
 bool came_later(const std::string& key) {
-  return key == "freeze" || key == "lr_scale" || key == "patience" || key == "stop_by" ||
-         key == "keep_epochs" || key == "winograd";
+  return key == "decoder" || key == "freeze" || key == "lr_scale" || key == "patience" ||
+         key == "stop_by" || key == "keep_epochs" || key == "winograd";
 }
 
 // --- messages ------------------------------------------------------------------------------------
@@ -223,6 +225,7 @@ void validate(const TrainOptions& o) {
   if (o.given.contains("stop_by") && !stops && !o.resume) {
     throw UsageError("--stop-by says what --patience waits for; give both");
   }
+  parse_jpeg_decoder(o.decoder);
   for (const float mean : o.mean.value_or(Normalization{}.mean)) {
     expect(within(mean, 0, 1), "mean", mean, "three numbers from 0 to 1");
   }
@@ -281,6 +284,7 @@ RunConfig load_config(const fs::path& path) {
     RunConfig config;
     TrainOptions& options = config.options;
     from_value(json.at("data"), options.data);
+    options.decoder = "stb";  // the only one that earlier versions had
     const auto read = [&](const char* key, auto member) {
       if (came_later(key) && !json.contains(key)) return;
       from_value(json.at(key), options.*member);

@@ -35,6 +35,7 @@ struct TrainOptions {
   // published for (224, for CIFAR's networks 32), else that.
   int image_size = 0;
   Fit fit = Fit::kCrop;
+  std::string decoder = "auto";  // of JPEGs: "turbo", "stb", or "auto": data/jpeg_decoder.h
   // Of the input's channels, for values in [0, 1]; unset: what the pretrained weights were made
   // with, else ImageNet's.
   std::optional<std::array<float, 3>> mean, std;

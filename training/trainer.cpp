@@ -10,6 +10,7 @@
 #include <fmt/format.h>
 
 #include "data/folder.h"
+#include "data/jpeg_decoder.h"
 #include "kernels/error.h"
 #include "kernels/flush_denormals.h"
 #include "kernels/policy.h"
@@ -319,6 +320,9 @@ class Run {
     if (!precision.note.empty()) data_.warnings.push_back(precision.note);
     options_.device = device.str();
     options_.precision = precision.name;
+    const JpegDecoder decoder = parse_jpeg_decoder(options_.decoder);
+    set_jpeg_decoder(decoder);
+    options_.decoder = name_of(decoder);
     kernels::set_allow_tf32(options_.tf32);
     kernels::set_allow_winograd(options_.winograd);
     kernels::set_deterministic(options_.deterministic);
@@ -390,7 +394,8 @@ class Run {
              .image_size = options_.image_size,
              .fit = name_of(options_.fit),
              .mean = config_.normalization.mean,
-             .std = config_.normalization.stddev};
+             .std = config_.normalization.stddev,
+             .decoder = options_.decoder};
 
     optimizer_ = make_optimizer(options_, *model_, factors);
     step_ =
