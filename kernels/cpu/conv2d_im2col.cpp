@@ -3,6 +3,7 @@
 #include <algorithm>
 
 #include "kernels/conv2d.h"
+#include "kernels/cpu/bf16_units.h"
 #include "kernels/cpu/im2col.h"
 #include "kernels/reduce.h"
 
@@ -33,6 +34,20 @@ void conv2d_backward_weight(Cpu, const float* dy, const float* x, float* dw, flo
 
 const char* conv2d_implementation(Cpu, Conv2dPass, const Conv2dShape& o) {
   return im2col::is_product(o) ? "gemm" : "im2col+gemm";
+}
+
+bool bf16_units::present() {
+  return false;
+}
+bool bf16_units::forward(const bfloat16*, const bfloat16*, const float*, bfloat16*,
+                         const Conv2dShape&) {
+  return false;
+}
+bool bf16_units::backward_data(const bfloat16*, const bfloat16*, bfloat16*, const Conv2dShape&) {
+  return false;
+}
+bool bf16_units::backward_weight(const bfloat16*, const bfloat16*, bfloat16*, const Conv2dShape&) {
+  return false;
 }
 
 }  // namespace glassnet::kernels
