@@ -224,10 +224,8 @@ MethodOptions checked(const MethodOptions& options, const std::vector<std::strin
     if (method != kLime) require_layers(method, result.layers);
   }
   const LimeOptions lime = lime_options(result, network.card);
-  if (lime.precision != DType::kFloat32 && network.model->device() == Device{}) {
-    throw UsageError(
-        fmt::format("--lime-precision {} needs a GPU; on the CPU LIME computes in fp32",
-                    options.lime_precision));
+  if (lime.precision == DType::kFloat16 && network.model->device() == Device{}) {
+    throw UsageError("--lime-precision fp16 needs a GPU; the CPU computes in fp32 and bf16");
   }
   return result;
 }
