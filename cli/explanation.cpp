@@ -223,10 +223,8 @@ MethodOptions checked(const MethodOptions& options, const std::vector<std::strin
     require_known_method(method);
     if (method != kLime) require_layers(method, result.layers);
   }
-  const LimeOptions lime = lime_options(result, network.card);
-  if (lime.precision == DType::kFloat16 && network.model->device() == Device{}) {
-    throw UsageError("--lime-precision fp16 needs a GPU; the CPU computes in fp32 and bf16");
-  }
+  lime_options(result, network.card);  // refuses numbers that make no sense
+  use_precision("--lime-precision", result.lime_precision, network.model->device());
   return result;
 }
 

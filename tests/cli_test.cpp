@@ -107,6 +107,31 @@ TEST_F(CommandLine, KeepsTheNormalisationItWasTrainedWith) {
               epoch["test_loss"].get<double>(), 1e-6 * epoch["test_loss"].get<double>());
 }
 
+TEST_F(CommandLine, AnswersInBFloat16NearlyAsInFloat32) {
+  const auto probabilities = [](const std::string& precision) {
+    const Outcome outcome =
+        run("predict {0}/run {0}/scenes/test/sea/00001.jpg --device cpu --json " + precision);
+    EXPECT_EQ(outcome.code, 0) << outcome.err;
+    return nlohmann::json::parse(outcome.out)[0]["probabilities"]
+        .get<std::map<std::string, double>>();
+  };
+  const auto wide = probabilities(""), narrow = probabilities("--precision bf16");
+  EXPECT_NE(narrow, wide);
+  for (const auto& [name, probability] : wide) EXPECT_NEAR(narrow.at(name), probability, 0.05);
+
+  const auto loss = [](const std::string& precision) {
+    const Outcome outcome = run("evaluate {0}/run {0}/scenes --device cpu --json " + precision);
+    EXPECT_EQ(outcome.code, 0) << outcome.err;
+    return nlohmann::json::parse(outcome.out)["loss"].get<double>();
+  };
+  const double exact = loss("--precision fp32");
+  EXPECT_NEAR(loss("--precision bf16"), exact, 0.02 * exact);
+  for (const std::string command :
+       {"predict {0}/run {0}/scenes/test/sea", "evaluate {0}/run {0}/scenes"}) {
+    refuses(command + " --device cpu --precision fp16", 2, "--precision fp16 needs a GPU");
+  }
+}
+
 TEST_F(CommandLine, PredictsWithProbabilitiesThatSumToOne) {
   const Outcome outcome = run("predict {0}/run {0}/scenes/test/sea --json");
   ASSERT_EQ(outcome.code, 0) << outcome.err;
@@ -882,7 +907,7 @@ TEST_F(CommandLine, RefusesWhatMakesNoSenseInOneSentence) {
   refuses(train + "--augment mixup", 2, "mixup");
   refuses(train + "--fit stretch", 2, "stretch");
   refuses(train + "--model resnet5", 2, "resnet5");
-  refuses(train + "--precision fp16", 2, "--precision fp16 needs a GPU");
+  refuses(train + "--device cpu --precision fp16", 2, "--precision fp16 needs a GPU");
   refuses(train + "--device cuda", kHasCuda && !kSimulated ? 1 : 2, "use --device cpu");
   refuses(train + "--device gpu", 2, "--device must be");
   refuses(train + "--mean 1,2,3", 2, "mean");

@@ -117,7 +117,9 @@ Precision choose_precision(const std::string& asked, Device device) {
   if (asked == "fp16") return {DType::kFloat16, "fp16", {}};
   if (!on_gpu) {
     return {DType::kBFloat16, "bf16",
-            has_bf16 ? "" : "this CPU has no bf16 instructions; bf16 is slower than fp32 here"};
+            has_bf16 ? ""
+                     : "this CPU has no bf16 instructions: it computes in fp32 and rounds, which "
+                       "is no quicker"};
   }
   if (has_bf16) return {DType::kBFloat16, "bf16", {}};
   return {DType::kFloat16, "fp16",
