@@ -1,6 +1,6 @@
-// The differentiable ops. Images are NHWC; every op takes float32 or float64 on the CPU, float32,
-// bfloat16 or float16 on a GPU, checks its arguments, and returns a new Variable. Broken
-// expectations throw Error with the op's name, what it expected and what came.
+// The differentiable ops. Images are NHWC; every op takes float32, bfloat16 or on the CPU float64,
+// on a GPU float16, checks its arguments, and returns a new Variable. Broken expectations throw
+// Error with the op's name, what it expected and what came.
 #pragma once
 
 #include <cstdint>

@@ -59,6 +59,12 @@ void add_device_arguments(CLI::App& command, DeviceArguments& arguments);
 // why "auto" did not choose a GPU.
 Device use_device(const DeviceArguments& arguments);
 
+// --precision of a network that answers.
+void add_precision_argument(CLI::App& command, std::string& precision);
+// The element type that `option` names, "fp32", "bf16" or "fp16", for passes on `device`. Throws
+// UsageError for fp16 on the CPU, and says in a line that a CPU has no instructions for bf16.
+DType use_precision(const std::string& option, const std::string& precision, Device device);
+
 // The class that a user names by its name or its index; throws UsageError with the nearest names.
 int64_t class_index(const std::string& name, const std::vector<std::string>& classes);
 

@@ -115,6 +115,28 @@ Device use_device(const DeviceArguments& arguments) {
   return chosen.device;
 }
 
+void add_precision_argument(CLI::App& command, std::string& precision) {
+  command.add_option("--precision", precision, "of the forward passes: fp32, bf16, on a GPU fp16")
+      ->check(CLI::IsMember({"fp32", "bf16", "fp16"}))
+      ->capture_default_str();
+}
+
+DType use_precision(const std::string& option, const std::string& precision, Device device) {
+  if (precision == "fp32") return DType::kFloat32;
+  const bool on_cpu = device.type == DeviceType::kCpu;
+  if (precision == "fp16") {
+    if (on_cpu) {
+      throw UsageError(
+          fmt::format("{} fp16 needs a GPU; the CPU computes in fp32 and bf16", option));
+    }
+    return DType::kFloat16;
+  }
+  if (on_cpu && !supports_bfloat16(device)) {
+    say("this CPU has no bf16 instructions: it computes in fp32 and rounds, which is no quicker");
+  }
+  return DType::kBFloat16;
+}
+
 int64_t class_index(const std::string& name, const std::vector<std::string>& classes) {
   const auto found = std::find(classes.begin(), classes.end(), name);
   if (found != classes.end()) return found - classes.begin();

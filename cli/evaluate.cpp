@@ -17,7 +17,7 @@ namespace {
 struct Arguments {
   ModelArguments model;
   DeviceArguments device;
-  std::string data, picture;
+  std::string data, picture, precision = "fp32";
   int64_t batch_size = 64;
   bool json = false;
 };
@@ -84,12 +84,13 @@ void print_tables(const std::vector<std::string>& classes, const Evaluation& res
 
 int run(const Arguments& a) {
   const Device device = use_device(a.device);
+  const DType type = use_precision("--precision", a.precision, device);
   LoadedModel network = load(a.model, device);
   const ModelCard& card = network.card;
   const ImageFolder folder = read_evaluation_folder(a.data, card.classes);
   for (const std::string& warning : folder.warnings) say(warning);
 
-  const Evaluation result = evaluate(network, folder.samples, a.batch_size);
+  const Evaluation result = evaluate(network, folder.samples, a.batch_size, type);
   const ConfusionMatrix confusion(static_cast<int64_t>(card.classes.size()), result.true_classes,
                                   result.predicted);
   const ClassificationMetrics metrics = classification_metrics(confusion);
@@ -123,6 +124,7 @@ void add_evaluate(CLI::App& app, Action& action) {
   command->add_option("--batch-size", arguments->batch_size, "images at a time")
       ->check(CLI::PositiveNumber)
       ->capture_default_str();
+  add_precision_argument(*command, arguments->precision);
   command->add_option("--confusion", arguments->picture, "draw the confusion matrix into this PNG");
   command->add_flag("--json", arguments->json, "print JSON");
   add_device_arguments(*command, arguments->device);

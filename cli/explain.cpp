@@ -269,8 +269,8 @@ void add_explain(CLI::App& app, Action& action) {
   command
       ->add_option(
           "--lime-precision", m.lime_precision,
-          "of its forward passes: fp32, and on a GPU bf16 or fp16, with the deviation from "
-          "fp32 beside the standard errors")
+          "of its forward passes: fp32, bf16 or on a GPU fp16, with the deviation from fp32 beside "
+          "the standard errors")
       ->check(CLI::IsMember({"fp32", "bf16", "fp16"}))
       ->capture_default_str()
       ->group(lime);

@@ -223,12 +223,8 @@ MethodOptions checked(const MethodOptions& options, const std::vector<std::strin
     require_known_method(method);
     if (method != kLime) require_layers(method, result.layers);
   }
-  const LimeOptions lime = lime_options(result, network.card);
-  if (lime.precision != DType::kFloat32 && network.model->device() == Device{}) {
-    throw UsageError(
-        fmt::format("--lime-precision {} needs a GPU; on the CPU LIME computes in fp32",
-                    options.lime_precision));
-  }
+  lime_options(result, network.card);  // refuses numbers that make no sense
+  use_precision("--lime-precision", result.lime_precision, network.model->device());
   return result;
 }
 

@@ -39,7 +39,7 @@ struct MethodOptions {
   std::string superpixels = "quickshift";  // as parse_superpixels knows them, or a label image
   std::string samples = "1000";            // a number, "auto" or "exact"
   std::string hide = "mean";               // or a colour, "127,127,127"
-  std::string lime_precision = "fp32";     // of LIME's forward passes; on a GPU also bf16, fp16
+  std::string lime_precision = "fp32";     // of LIME's forward passes: or bf16, on a GPU fp16
   uint32_t seed = 0;
   float opacity = 0.5F;  // of a map on its picture
   Trust trust = Trust::kCurves;

@@ -44,13 +44,15 @@ Tensor probabilities(Module& model, const Tensor& inputs) {
   return softmax(logits(model, inputs));
 }
 
-Evaluation evaluate(LoadedModel& network, const std::vector<Sample>& samples, int64_t batch_size) {
+Evaluation evaluate(LoadedModel& network, const std::vector<Sample>& samples, int64_t batch_size,
+                    DType type) {
   const ModelCard& card = network.card;
   Loader images(samples, {.image_size = card.image_size,
                           .fit = parse_fit(card.fit),
                           .normalization = {.mean = card.mean, .stddev = card.std},
                           .batch_size = batch_size,
-                          .device = network.model->device()});
+                          .device = network.model->device(),
+                          .dtype = type});
   Progress progress("evaluating", images.images());
   Evaluation evaluation = evaluate(
       *network.model, images, {.progress = [&](int64_t done, int64_t) { progress.update(done); }});

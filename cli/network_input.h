@@ -18,12 +18,13 @@ Tensor prepare_mask(const std::filesystem::path& mask, const std::filesystem::pa
                     const ModelCard& card);
 // Normalised float32 (1, S, S, 3).
 Tensor network_input(const Image& picture, const ModelCard& card);
-// inputs (N, S, S, 3), on any device -> (N, classes) on the model's, without recording.
+// inputs (N, S, S, 3), on any device and in the type to compute in -> (N, classes) on the model's,
+// without recording.
 Tensor logits(Module& model, const Tensor& inputs);
 Tensor probabilities(Module& model, const Tensor& inputs);
 
-// Of pictures whose classes are known, while a bar shows how far it is.
+// Of pictures whose classes are known, computed in `type`, while a bar shows how far it is.
 Evaluation evaluate(LoadedModel& network, const std::vector<Sample>& samples,
-                    int64_t batch_size = 64);
+                    int64_t batch_size = 64, DType type = DType::kFloat32);
 
 }  // namespace glassnet::cli

@@ -18,6 +18,7 @@ struct Arguments {
   ModelArguments model;
   DeviceArguments device;
   std::vector<std::string> images;
+  std::string precision = "fp32";
   int top = 3;
   bool json = false;
 };
@@ -38,14 +39,16 @@ std::vector<size_t> ranked(const std::vector<float>& probabilities, int count) {
 }
 
 int run(const Arguments& a) {
-  LoadedModel network = load(a.model, use_device(a.device));
+  const Device device = use_device(a.device);
+  const DType type = use_precision("--precision", a.precision, device);
+  LoadedModel network = load(a.model, device);
   const std::vector<std::string>& classes = network.card.classes;
   std::vector<Prediction> predictions;
   std::vector<std::string> failures;
   for (const auto& path : expand_images(a.images)) {
     try {
-      const Tensor y =
-          logits(*network.model, network_input(prepare_picture(path, network.card), network.card));
+      const Tensor x = network_input(prepare_picture(path, network.card), network.card);
+      const Tensor y = logits(*network.model, x.to(type)).to(DType::kFloat32);
       predictions.push_back({path.string(), y.to_vector<float>(), softmax(y).to_vector<float>()});
     } catch (const Error& error) {
       failures.emplace_back(error.what());
@@ -98,6 +101,7 @@ void add_predict(CLI::App& app, Action& action) {
   command->add_option("--top", arguments->top, "classes to print for each picture")
       ->check(CLI::PositiveNumber)
       ->capture_default_str();
+  add_precision_argument(*command, arguments->precision);
   command->add_flag("--json", arguments->json, "print every probability and logit as JSON");
   add_device_arguments(*command, arguments->device);
   command->callback([=, &action] { action = [arguments] { return run(*arguments); }; });

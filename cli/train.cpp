@@ -273,8 +273,7 @@ void add_train(CLI::App& app, Action& action) {
   command->get_option("--tf32")->group(machine);
   command->get_option("--winograd")->group(machine);
   command->get_option("--deterministic")->group(machine);
-  command
-      ->add_option("--precision", o.precision, "auto, fp32, bf16, fp16 (the last two need a GPU)")
+  command->add_option("--precision", o.precision, "auto, fp32, bf16, fp16 (which needs a GPU)")
       ->capture_default_str()
       ->group(machine);
   command

@@ -34,9 +34,10 @@ void check_options(const std::vector<Sample>& samples, const LoaderOptions& opti
   check(options.batch_size > 0, "a batch size of at least 1", options.batch_size);
   check(options.prefetch > 0, "at least one batch ahead", options.prefetch);
   const bool on_cpu = options.device.type == DeviceType::kCpu;
-  check(options.dtype == DType::kFloat32 ||
-            (!on_cpu && (options.dtype == DType::kBFloat16 || options.dtype == DType::kFloat16)),
-        on_cpu ? "images of float32 on the CPU" : "images of float32, bfloat16 or float16",
+  check(options.dtype == DType::kFloat32 || options.dtype == DType::kBFloat16 ||
+            (!on_cpu && options.dtype == DType::kFloat16),
+        on_cpu ? "images of float32 or bfloat16 on the CPU"
+               : "images of float32, bfloat16 or float16",
         name_of(options.dtype));
   if (!options.augment) return;
   const AugmentOptions& augment = *options.augment;
@@ -142,6 +143,9 @@ class Loader::Pipeline {
       lock.unlock();
       for (const auto& batch : ready) feed_->upload(batch->place);
       feed_->deliver(first->place, first->batch);
+    } else {
+      lock.unlock();
+      first->batch.images = first->batch.images.to(options_.dtype);
     }
     return std::move(first->batch);
   }

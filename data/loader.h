@@ -35,8 +35,8 @@ struct LoaderOptions {
   // Decoded pictures that stay in memory, at 8 bits and the size that augmentation starts from, as
   // many as fit: where all do, epochs after the first decode nothing.
   size_t cache_bytes = default_cache_bytes();
-  // Where batches are delivered, and the element type of their images: float32 on the CPU, and
-  // bfloat16 or float16 as well on a GPU.
+  // Where batches are delivered, and the element type of their images: float32 or bfloat16 on the
+  // CPU, and float16 as well on a GPU.
   Device device;
   DType dtype = DType::kFloat32;
   // On a GPU: memory for the pictures, at 8 bits. Where it holds them all, they are brought there

@@ -11,6 +11,7 @@
 #include <cstdint>
 
 #include "kernels/device.h"
+#include "kernels/dtype.h"
 
 namespace glassnet::kernels {
 
@@ -27,6 +28,9 @@ void batch_norm_forward(Cpu, const float* x, const float* gamma, const float* be
 void batch_norm_forward(Cpu, const double* x, const double* gamma, const double* beta, double* y,
                         double* mean, double* inv_std, double* running_mean, double* running_var,
                         double momentum, const BatchNormShape& shape);
+void batch_norm_forward(Cpu, const bfloat16* x, const float* gamma, const float* beta, bfloat16* y,
+                        float* mean, float* inv_std, float* running_mean, float* running_var,
+                        double momentum, const BatchNormShape& shape);
 
 // dx, dgamma, dbeta for the training form; each may be null.
 void batch_norm_backward(Cpu, const float* dy, const float* x, const float* gamma,
@@ -35,12 +39,18 @@ void batch_norm_backward(Cpu, const float* dy, const float* x, const float* gamm
 void batch_norm_backward(Cpu, const double* dy, const double* x, const double* gamma,
                          const double* mean, const double* inv_std, double* dx, double* dgamma,
                          double* dbeta, const BatchNormShape& shape);
+void batch_norm_backward(Cpu, const bfloat16* dy, const bfloat16* x, const float* gamma,
+                         const float* mean, const float* inv_std, bfloat16* dx, float* dgamma,
+                         float* dbeta, const BatchNormShape& shape);
 
 void batch_norm_inference(Cpu, const float* x, const float* gamma, const float* beta,
                           const float* running_mean, const float* running_var, float* y,
                           const BatchNormShape& shape);
 void batch_norm_inference(Cpu, const double* x, const double* gamma, const double* beta,
                           const double* running_mean, const double* running_var, double* y,
+                          const BatchNormShape& shape);
+void batch_norm_inference(Cpu, const bfloat16* x, const float* gamma, const float* beta,
+                          const float* running_mean, const float* running_var, bfloat16* y,
                           const BatchNormShape& shape);
 
 // dx, dgamma, dbeta for the inference form (the statistics are constants); each may be null.
@@ -50,6 +60,10 @@ void batch_norm_inference_backward(Cpu, const float* dy, const float* x, const f
 void batch_norm_inference_backward(Cpu, const double* dy, const double* x, const double* gamma,
                                    const double* running_mean, const double* running_var,
                                    double* dx, double* dgamma, double* dbeta,
+                                   const BatchNormShape& shape);
+void batch_norm_inference_backward(Cpu, const bfloat16* dy, const bfloat16* x, const float* gamma,
+                                   const float* running_mean, const float* running_var,
+                                   bfloat16* dx, float* dgamma, float* dbeta,
                                    const BatchNormShape& shape);
 
 // On a GPU x, y and their gradients are of T = float, bfloat16 or float16, all else is float32.
@@ -88,6 +102,10 @@ void batch_norm_add_relu_forward(Cpu, const double* x, const double* z, const do
                                  const double* beta, double* y, uint8_t* mask, double* mean,
                                  double* inv_std, double* running_mean, double* running_var,
                                  double momentum, const BatchNormShape& shape);
+void batch_norm_add_relu_forward(Cpu, const bfloat16* x, const bfloat16* z, const float* gamma,
+                                 const float* beta, bfloat16* y, uint8_t* mask, float* mean,
+                                 float* inv_std, float* running_mean, float* running_var,
+                                 double momentum, const BatchNormShape& shape);
 template <class T>
 void batch_norm_add_relu_forward(Cuda, const T* x, const T* z, const float* gamma,
                                  const float* beta, T* y, uint8_t* mask, float* mean,
@@ -104,6 +122,10 @@ void batch_norm_add_relu_backward(Cpu, const double* dy, const uint8_t* mask, co
                                   const double* gamma, const double* mean, const double* inv_std,
                                   double* dx, double* dz, double* dgamma, double* dbeta,
                                   const BatchNormShape& shape);
+void batch_norm_add_relu_backward(Cpu, const bfloat16* dy, const uint8_t* mask, const bfloat16* x,
+                                  const float* gamma, const float* mean, const float* inv_std,
+                                  bfloat16* dx, bfloat16* dz, float* dgamma, float* dbeta,
+                                  const BatchNormShape& shape);
 template <class T>
 void batch_norm_add_relu_backward(Cuda, const T* dy, const uint8_t* mask, const T* x,
                                   const float* gamma, const float* mean, const float* inv_std,
@@ -119,6 +141,9 @@ void fold_batch_norm(Cpu, const float* w, const float* gamma, const float* beta,
 void fold_batch_norm(Cpu, const double* w, const double* gamma, const double* beta,
                      const double* running_mean, const double* running_var, double* folded,
                      double* bias, int64_t per_filter, const BatchNormShape& shape);
+void fold_batch_norm(Cpu, const float* w, const float* gamma, const float* beta,
+                     const float* running_mean, const float* running_var, bfloat16* folded,
+                     float* bias, int64_t per_filter, const BatchNormShape& shape);
 // T = float, bfloat16 or float16: what the convolution computes in; w is the float32 original.
 template <class T>
 void fold_batch_norm(Cuda, const float* w, const float* gamma, const float* beta,

@@ -11,6 +11,7 @@
 #include <cstdint>
 
 #include "kernels/device.h"
+#include "kernels/dtype.h"
 
 namespace glassnet::kernels {
 
@@ -32,11 +33,15 @@ void conv2d_forward(Cpu, const float* x, const float* w, const float* bias, floa
                     const Conv2dShape& shape);
 void conv2d_forward(Cpu, const double* x, const double* w, const double* bias, double* y,
                     const Conv2dShape& shape);
+void conv2d_forward(Cpu, const bfloat16* x, const bfloat16* w, const bfloat16* bias, bfloat16* y,
+                    const Conv2dShape& shape);
 
 // dx = gradient with respect to x, given dy (N, P, Q, K).
 void conv2d_backward_data(Cpu, const float* dy, const float* w, float* dx,
                           const Conv2dShape& shape);
 void conv2d_backward_data(Cpu, const double* dy, const double* w, double* dx,
+                          const Conv2dShape& shape);
+void conv2d_backward_data(Cpu, const bfloat16* dy, const bfloat16* w, bfloat16* dx,
                           const Conv2dShape& shape);
 
 // dw = gradient with respect to w, dbias (K) with respect to bias; dbias may be null.
@@ -44,6 +49,8 @@ void conv2d_backward_weight(Cpu, const float* dy, const float* x, float* dw, flo
                             const Conv2dShape& shape);
 void conv2d_backward_weight(Cpu, const double* dy, const double* x, double* dw, double* dbias,
                             const Conv2dShape& shape);
+void conv2d_backward_weight(Cpu, const bfloat16* dy, const bfloat16* x, bfloat16* dw,
+                            bfloat16* dbias, const Conv2dShape& shape);
 
 enum class Conv2dPass { kForward, kBackwardData, kBackwardWeight };
 
@@ -72,6 +79,8 @@ void conv2d_bias_add_relu(Cpu, const float* x, const float* w, const float* bias
                           float* y, bool relu, const Conv2dShape& shape);
 void conv2d_bias_add_relu(Cpu, const double* x, const double* w, const double* bias,
                           const double* z, double* y, bool relu, const Conv2dShape& shape);
+void conv2d_bias_add_relu(Cpu, const bfloat16* x, const bfloat16* w, const float* bias,
+                          const bfloat16* z, bfloat16* y, bool relu, const Conv2dShape& shape);
 template <class T>
 void conv2d_bias_add_relu(Cuda, const T* x, const T* w, const float* bias, const T* z, T* y,
                           bool relu, const Conv2dShape& shape);

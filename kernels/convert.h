@@ -39,6 +39,8 @@ GLASSNET_HOST_DEVICE inline float to_float_odd(int64_t value) {
   return to_float_odd(to_double_odd(value));
 }
 
+}  // namespace convert_detail
+
 // Both 16-bit floats widen to float exactly; every other type stays what it is.
 GLASSNET_HOST_DEVICE inline float widen(bfloat16 x) {
   return to_float(x);
@@ -51,11 +53,9 @@ GLASSNET_HOST_DEVICE inline T widen(T x) {
   return x;
 }
 
-}  // namespace convert_detail
-
 template <class To, class From>
 GLASSNET_HOST_DEVICE inline To convert(From x) {
-  const auto value = convert_detail::widen(x);
+  const auto value = widen(x);
   using Value = std::remove_cv_t<decltype(value)>;
   if constexpr (std::is_same_v<To, bfloat16> || std::is_same_v<To, float16>) {
     return from_float<To>(convert_detail::to_float_odd(value));

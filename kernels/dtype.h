@@ -8,8 +8,8 @@ namespace glassnet {
 
 enum class DType : uint8_t { kFloat32, kBFloat16, kFloat16, kFloat64, kUInt8, kInt64 };
 
-// Storage only: 16 bits, which kernels/half.h turns into numbers. GPU kernels read and write them
-// and compute in float32; the CPU only casts.
+// Storage only: 16 bits, which kernels/half.h turns into numbers. Kernels read and write them and
+// compute in float32; float16 only on a GPU, the CPU casts it.
 struct bfloat16 {
   uint16_t bits;
 };

@@ -5,6 +5,7 @@
 #include <cstdint>
 
 #include "kernels/device.h"
+#include "kernels/dtype.h"
 
 namespace glassnet::kernels {
 
@@ -16,17 +17,21 @@ struct RowsShape {
 // first one wins. value (rows), the element itself, may be null, and so may index.
 void max_last(Cpu, const float* x, float* value, int64_t* index, const RowsShape& shape);
 void max_last(Cpu, const double* x, double* value, int64_t* index, const RowsShape& shape);
+void max_last(Cpu, const bfloat16* x, bfloat16* value, int64_t* index, const RowsShape& shape);
 template <class T>  // float, bfloat16, float16
 void max_last(Cuda, const T* x, T* value, int64_t* index, const RowsShape& shape);
 
 // y[i] = x[i, index[i]]; index (rows) lies in [0, columns).
 void select(Cpu, const float* x, const int64_t* index, float* y, const RowsShape& shape);
 void select(Cpu, const double* x, const int64_t* index, double* y, const RowsShape& shape);
+void select(Cpu, const bfloat16* x, const int64_t* index, bfloat16* y, const RowsShape& shape);
 template <class T>
 void select(Cuda, const T* x, const int64_t* index, T* y, const RowsShape& shape);
 // dx[i, index[i]] = dy[i], 0 elsewhere.
 void select_backward(Cpu, const float* dy, const int64_t* index, float* dx, const RowsShape& shape);
 void select_backward(Cpu, const double* dy, const int64_t* index, double* dx,
+                     const RowsShape& shape);
+void select_backward(Cpu, const bfloat16* dy, const int64_t* index, bfloat16* dx,
                      const RowsShape& shape);
 template <class T>
 void select_backward(Cuda, const T* dy, const int64_t* index, T* dx, const RowsShape& shape);

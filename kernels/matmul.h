@@ -6,6 +6,7 @@
 #include <cstdint>
 
 #include "kernels/device.h"
+#include "kernels/dtype.h"
 
 namespace glassnet::kernels {
 
@@ -20,6 +21,8 @@ struct MatmulShape {
 void matmul(Cpu, const float* a, const float* b, const float* bias, float* c,
             const MatmulShape& shape);
 void matmul(Cpu, const double* a, const double* b, const double* bias, double* c,
+            const MatmulShape& shape);
+void matmul(Cpu, const bfloat16* a, const bfloat16* b, const bfloat16* bias, bfloat16* c,
             const MatmulShape& shape);
 
 // On a GPU: T = float, bfloat16 or float16, sums in float32; float is true float32 unless

@@ -11,6 +11,7 @@
 #include <cstdint>
 
 #include "kernels/device.h"
+#include "kernels/dtype.h"
 #include "kernels/image.h"
 
 namespace glassnet::kernels {
@@ -26,6 +27,8 @@ struct PerturbedSample {
 // samples (n), read from the device's memory as all that they point to. y (n, pixels, 3) is
 // overwritten.
 void perturb(Cpu, const PerturbedSample* samples, int64_t n, int64_t pixels, float* y,
+             const ImageScale& scale);
+void perturb(Cpu, const PerturbedSample* samples, int64_t n, int64_t pixels, bfloat16* y,
              const ImageScale& scale);
 template <class T>  // float, bfloat16, float16
 void perturb(Cuda, const PerturbedSample* samples, int64_t n, int64_t pixels, T* y,

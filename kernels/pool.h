@@ -5,6 +5,7 @@
 #include <cstdint>
 
 #include "kernels/device.h"
+#include "kernels/dtype.h"
 
 namespace glassnet::kernels {
 
@@ -23,16 +24,22 @@ struct Pool2dShape {
 // window, row-major. The first of equal maxima wins and a NaN wins over all, as in PyTorch.
 void max_pool2d_forward(Cpu, const float* x, float* y, uint8_t* index, const Pool2dShape& shape);
 void max_pool2d_forward(Cpu, const double* x, double* y, uint8_t* index, const Pool2dShape& shape);
+void max_pool2d_forward(Cpu, const bfloat16* x, bfloat16* y, uint8_t* index,
+                        const Pool2dShape& shape);
 void max_pool2d_backward(Cpu, const float* dy, const uint8_t* index, float* dx,
                          const Pool2dShape& shape);
 void max_pool2d_backward(Cpu, const double* dy, const uint8_t* index, double* dx,
+                         const Pool2dShape& shape);
+void max_pool2d_backward(Cpu, const bfloat16* dy, const uint8_t* index, bfloat16* dx,
                          const Pool2dShape& shape);
 
 // y = sum over the window / (r * s): padding counts as zeros, as PyTorch's count_include_pad.
 void avg_pool2d_forward(Cpu, const float* x, float* y, const Pool2dShape& shape);
 void avg_pool2d_forward(Cpu, const double* x, double* y, const Pool2dShape& shape);
+void avg_pool2d_forward(Cpu, const bfloat16* x, bfloat16* y, const Pool2dShape& shape);
 void avg_pool2d_backward(Cpu, const float* dy, float* dx, const Pool2dShape& shape);
 void avg_pool2d_backward(Cpu, const double* dy, double* dx, const Pool2dShape& shape);
+void avg_pool2d_backward(Cpu, const bfloat16* dy, bfloat16* dx, const Pool2dShape& shape);
 
 // On a GPU elements are T = float, bfloat16 or float16, and sums are kept in float32.
 template <class T>

@@ -6,6 +6,7 @@
 #include <cstdint>
 
 #include "kernels/device.h"
+#include "kernels/dtype.h"
 
 namespace glassnet::kernels {
 
@@ -16,8 +17,10 @@ struct ResizeShape {
 
 void resize_bilinear_forward(Cpu, const float* x, float* y, const ResizeShape& shape);
 void resize_bilinear_forward(Cpu, const double* x, double* y, const ResizeShape& shape);
+void resize_bilinear_forward(Cpu, const bfloat16* x, bfloat16* y, const ResizeShape& shape);
 void resize_bilinear_backward(Cpu, const float* dy, float* dx, const ResizeShape& shape);
 void resize_bilinear_backward(Cpu, const double* dy, double* dx, const ResizeShape& shape);
+void resize_bilinear_backward(Cpu, const bfloat16* dy, bfloat16* dx, const ResizeShape& shape);
 
 // On a GPU elements are T = float, bfloat16 or float16, and sums are kept in float32.
 template <class T>

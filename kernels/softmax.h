@@ -5,6 +5,7 @@
 #include <cstdint>
 
 #include "kernels/device.h"
+#include "kernels/dtype.h"
 
 namespace glassnet::kernels {
 
@@ -15,18 +16,24 @@ struct SoftmaxShape {
 // y = exp(x) / sum exp(x)
 void softmax_forward(Cpu, const float* x, float* y, const SoftmaxShape& shape);
 void softmax_forward(Cpu, const double* x, double* y, const SoftmaxShape& shape);
+void softmax_forward(Cpu, const bfloat16* x, bfloat16* y, const SoftmaxShape& shape);
 // dx = y * (dy - sum(dy * y))
 void softmax_backward(Cpu, const float* dy, const float* y, float* dx, const SoftmaxShape& shape);
 void softmax_backward(Cpu, const double* dy, const double* y, double* dx,
+                      const SoftmaxShape& shape);
+void softmax_backward(Cpu, const bfloat16* dy, const bfloat16* y, bfloat16* dx,
                       const SoftmaxShape& shape);
 
 // y = x - log sum exp(x)
 void log_softmax_forward(Cpu, const float* x, float* y, const SoftmaxShape& shape);
 void log_softmax_forward(Cpu, const double* x, double* y, const SoftmaxShape& shape);
+void log_softmax_forward(Cpu, const bfloat16* x, bfloat16* y, const SoftmaxShape& shape);
 // dx = dy - exp(y) * sum(dy)
 void log_softmax_backward(Cpu, const float* dy, const float* y, float* dx,
                           const SoftmaxShape& shape);
 void log_softmax_backward(Cpu, const double* dy, const double* y, double* dx,
+                          const SoftmaxShape& shape);
+void log_softmax_backward(Cpu, const bfloat16* dy, const bfloat16* y, bfloat16* dx,
                           const SoftmaxShape& shape);
 
 struct CrossEntropyShape {
@@ -41,6 +48,8 @@ struct CrossEntropyShape {
 void cross_entropy(Cpu, const float* x, const int64_t* labels, float* loss, float* dx,
                    const CrossEntropyShape& shape);
 void cross_entropy(Cpu, const double* x, const int64_t* labels, double* loss, double* dx,
+                   const CrossEntropyShape& shape);
+void cross_entropy(Cpu, const bfloat16* x, const int64_t* labels, float* loss, bfloat16* dx,
                    const CrossEntropyShape& shape);
 
 // On a GPU elements are T = float, bfloat16 or float16, and sums are kept in float32.

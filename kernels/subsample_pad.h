@@ -11,6 +11,7 @@
 #include <cstdint>
 
 #include "kernels/device.h"
+#include "kernels/dtype.h"
 
 namespace glassnet::kernels {
 
@@ -26,9 +27,11 @@ struct SubsamplePadShape {
 
 void subsample_pad_forward(Cpu, const float* x, float* y, const SubsamplePadShape& shape);
 void subsample_pad_forward(Cpu, const double* x, double* y, const SubsamplePadShape& shape);
+void subsample_pad_forward(Cpu, const bfloat16* x, bfloat16* y, const SubsamplePadShape& shape);
 // dx is dy where a pixel was taken, and 0 elsewhere.
 void subsample_pad_backward(Cpu, const float* dy, float* dx, const SubsamplePadShape& shape);
 void subsample_pad_backward(Cpu, const double* dy, double* dx, const SubsamplePadShape& shape);
+void subsample_pad_backward(Cpu, const bfloat16* dy, bfloat16* dx, const SubsamplePadShape& shape);
 
 // On a GPU elements are T = float, bfloat16 or float16.
 template <class T>

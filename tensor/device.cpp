@@ -10,6 +10,8 @@
 
 #include <fmt/format.h>
 
+#include "kernels/cpu/bf16_units.h"
+
 #if defined(GLASSNET_CUDA)
 #include "kernels/cuda/runtime.h"
 #endif
@@ -132,10 +134,10 @@ std::string Device::str() const {
 }
 
 bool supports_bfloat16(Device device) {
+  if (device.type == DeviceType::kCpu) return kernels::bf16_units::present();
 #if defined(GLASSNET_CUDA)
   return kernels::cuda_device(device.index).capability_major >= 8;
 #else
-  (void)device;
   return false;
 #endif
 }

@@ -21,7 +21,8 @@ struct Device {
   std::string str() const;  // "cpu", "cuda:0"
 };
 
-// Whether a CUDA device multiplies bfloat16 at speed: from compute capability 8.0 on.
+// Whether a device multiplies bfloat16 at speed: a GPU from compute capability 8.0 on, a CPU with
+// AVX-512 BF16 or AMX. Every CPU computes in it.
 bool supports_bfloat16(Device device);
 
 // The tag of a CUDA device, with the stream that this thread's work goes to.
@@ -41,8 +42,8 @@ decltype(auto) on(Device device, F&& f) {
 
 [[noreturn]] void refuse_dtype(const char* op, DType type, Device device);
 
-// Calls `f` with the device's tag and a zero of the element type, float or double on the CPU,
-// float, bfloat16 or float16 on a GPU:
+// Calls `f` with the device's tag and a zero of the element type, float, bfloat16 or double on the
+// CPU, float, bfloat16 or float16 on a GPU:
 //   on("conv2d", x, [&](auto device, auto zero) { using T = decltype(zero); ... });
 // Throws for types that nothing computes in on that device.
 template <class TensorLike, class F>
@@ -57,8 +58,7 @@ decltype(auto) on(const char* op, const TensorLike& x, F&& f) {
         if constexpr (kOnCpu) return f(device, double{});
         break;
       case DType::kBFloat16:
-        if constexpr (!kOnCpu) return f(device, bfloat16{});
-        break;
+        return f(device, bfloat16{});
       case DType::kFloat16:
         if constexpr (!kOnCpu) return f(device, float16{});
         break;

@@ -43,7 +43,7 @@ class CommandLine : public testing::Test {
     ASSERT_EQ(run("scenes {}/scenes --train 6 --test 2 --size 48").code, 0);
     const Outcome trained =
         run("train {0}/scenes --model resnet18 --image-size 32 --epochs 2 --batch-size 12 "
-            "--keep-epochs all --out {0}/run");
+            "--keep-epochs all --precision fp32 --out {0}/run");
     ASSERT_EQ(trained.code, 0) << trained.err;
   }
   static void TearDownTestSuite() {
@@ -94,7 +94,7 @@ TEST_F(CommandLine, EveryCommandHasHelpWithAnExample) {
 
 TEST_F(CommandLine, KeepsTheNormalisationItWasTrainedWith) {
   ASSERT_EQ(run("train {0}/scenes --image-size 32 --epochs 1 --batch-size 12 --mean 0.5,0.4,0.3 "
-                "--std 0.25,0.25,0.25 --out {0}/normalised")
+                "--std 0.25,0.25,0.25 --precision fp32 --out {0}/normalised")
                 .code,
             0);
   const auto config = nlohmann::json::parse(contents(path("normalised/config.json")));
@@ -132,6 +132,31 @@ TEST_F(CommandLine, DecodesAsTheNetworkWasTrained) {
     refuses("evaluate {0}/stb {0}/scenes --decoder turbo", 2, "without libjpeg-turbo");
   }
   refuses("predict {0}/run {0}/scenes/test/sea --decoder fast", 2, "choose auto, turbo or stb");
+}
+
+TEST_F(CommandLine, AnswersInBFloat16NearlyAsInFloat32) {
+  const auto probabilities = [](const std::string& precision) {
+    const Outcome outcome =
+        run("predict {0}/run {0}/scenes/test/sea/00001.jpg --device cpu --json " + precision);
+    EXPECT_EQ(outcome.code, 0) << outcome.err;
+    return nlohmann::json::parse(outcome.out)[0]["probabilities"]
+        .get<std::map<std::string, double>>();
+  };
+  const auto wide = probabilities(""), narrow = probabilities("--precision bf16");
+  EXPECT_NE(narrow, wide);
+  for (const auto& [name, probability] : wide) EXPECT_NEAR(narrow.at(name), probability, 0.05);
+
+  const auto loss = [](const std::string& precision) {
+    const Outcome outcome = run("evaluate {0}/run {0}/scenes --device cpu --json " + precision);
+    EXPECT_EQ(outcome.code, 0) << outcome.err;
+    return nlohmann::json::parse(outcome.out)["loss"].get<double>();
+  };
+  const double exact = loss("--precision fp32");
+  EXPECT_NEAR(loss("--precision bf16"), exact, 0.02 * exact);
+  for (const std::string command :
+       {"predict {0}/run {0}/scenes/test/sea", "evaluate {0}/run {0}/scenes"}) {
+    refuses(command + " --device cpu --precision fp16", 2, "--precision fp16 needs a GPU");
+  }
 }
 
 TEST_F(CommandLine, PredictsWithProbabilitiesThatSumToOne) {
@@ -258,14 +283,16 @@ TEST_F(CommandLine, ExplainsByLimeAndSaysHowFarItCanBeTrusted) {
 TEST_F(CommandLine, SaysHowFarLimeInLessPrecisionIsFromFloat32) {
   const std::string ask =
       "explain {0}/run {0}/scenes/test/sea/00001.jpg --method lime --superpixels grid:2 "
-      "--samples exact --trust none --save json --lime-precision bf16 --out {0}/bf16 ";
-  refuses(ask + "--device cpu", 2, "--lime-precision bf16 needs a GPU");
-  if (!kSimulated) GTEST_SKIP() << "the host executor is not in this build";
-  ASSERT_EQ(run(ask + "--device simt").code, 0);
-  const auto record = nlohmann::json::parse(contents(path("bf16/00001.lime.json")));
-  const double deviation = record["figures"]["deviation of bf16"];
-  EXPECT_GT(deviation, 0);
-  EXPECT_LT(deviation, 0.05);
+      "--samples exact --trust none --save json --out {0}/bf16 --lime-precision ";
+  for (const std::string device : {"cpu", "simt"}) {
+    if (device == "simt" && !kSimulated) continue;
+    ASSERT_EQ(run(ask + "bf16 --device " + device).code, 0);
+    const auto record = nlohmann::json::parse(contents(path("bf16/00001.lime.json")));
+    const double deviation = record["figures"]["deviation of bf16"];
+    EXPECT_GT(deviation, 0);
+    EXPECT_LT(deviation, 0.05);
+  }
+  refuses(ask + "fp16 --device cpu", 2, "--lime-precision fp16 needs a GPU");
 }
 
 TEST_F(CommandLine, ContrastsAWrongAnswerWithTheTrueOne) {
@@ -907,7 +934,7 @@ TEST_F(CommandLine, RefusesWhatMakesNoSenseInOneSentence) {
   refuses(train + "--augment mixup", 2, "mixup");
   refuses(train + "--fit stretch", 2, "stretch");
   refuses(train + "--model resnet5", 2, "resnet5");
-  refuses(train + "--precision bf16", 2, "bf16");
+  refuses(train + "--device cpu --precision fp16", 2, "--precision fp16 needs a GPU");
   refuses(train + "--device cuda", kHasCuda && !kSimulated ? 1 : 2, "use --device cpu");
   refuses(train + "--device gpu", 2, "--device must be");
   refuses(train + "--mean 1,2,3", 2, "mean");

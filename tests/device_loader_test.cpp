@@ -85,12 +85,17 @@ TEST(Loader, GivesLabelsToTheHost) {
   }
 }
 
-TEST(Loader, ComputesInFloat32OnTheCpu) {
+TEST(Loader, RoundsToBFloat16OnTheCpu) {
   const TempFolder folder;
+  const std::vector<Sample> samples = make_samples(folder);
   LoaderOptions options = training_options();
+  Loader wide(samples, options);
   options.dtype = DType::kBFloat16;
-  EXPECT_THAT(error_of([&] { Loader(make_samples(folder), options); }),
-              AllOf(HasSubstr("float32 on the CPU"), HasSubstr("bfloat16")));
+  Loader narrow(samples, options);
+  EXPECT_EQ(epoch_of(narrow, 1), rounded(epoch_of(wide, 1), DType::kBFloat16));
+  options.dtype = DType::kFloat16;
+  EXPECT_THAT(error_of([&] { Loader(samples, options); }),
+              AllOf(HasSubstr("float32 or bfloat16 on the CPU"), HasSubstr("got float16")));
 }
 
 // Where the pictures lie: on the device, on the device if one more fitted, on the host.

@@ -684,7 +684,7 @@ TEST(Lime, SaysWhatMakesNoSense) {
   EXPECT_THAT(message({job}, {.top_classes = 0}), HasSubstr("a number of classes"));
   EXPECT_THAT(message({job}, {.batch_size = 0}), HasSubstr("a batch size"));
   EXPECT_THAT(message({job}, {.fit = {.alpha = 0}}), HasSubstr("penalty"));
-  EXPECT_THAT(message({job}, {.precision = DType::kBFloat16}), HasSubstr("bfloat16"));
+  EXPECT_THAT(message({job}, {.precision = DType::kFloat16}), HasSubstr("float16"));
   EXPECT_THAT(message({job}, {.precision = DType::kFloat64}), HasSubstr("float64"));
   EXPECT_THAT(message({job, stripes(13, 1, 14, 18)}, {.samples = 10}),
               HasSubstr("pictures of one size, got (14, 18) after (13, 18)"));
@@ -694,6 +694,19 @@ TEST(Lime, SaysWhatMakesNoSense) {
   wrong = job;
   wrong.superpixels.count = 14;
   EXPECT_THAT(message({wrong}, {.samples = 10}), HasSubstr("no pixel has label 13"));
+}
+
+TEST(Lime, InBFloat16GivesNearlyTheSameNumbers) {
+  TinyNet net;
+  const std::vector<LimeJob> jobs = {stripes(6, 6), stripes(40, 40)};
+  LimeOptions options{.samples = 30, .seed = 2, .batch_size = 16};
+  const std::vector<LimeResult> expected = lime_many(net, jobs, options);
+  options.precision = DType::kBFloat16;
+  const std::vector<LimeResult> results = lime_many(net, jobs, options);
+  for (size_t i = 0; i < jobs.size(); ++i) {
+    expect_same(results[i], expected[i], 0.02, fmt::format("job {}", i));
+    EXPECT_NE(results[i].weights.to_vector<double>(), expected[i].weights.to_vector<double>());
+  }
 }
 
 class DeviceLime : public DeviceTest {};

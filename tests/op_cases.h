@@ -41,7 +41,7 @@ struct OpCase {
   std::string torch;
   // The float32 run's error against the float64 one, normwise; 0 leaves it to the harness.
   double float32_tolerance = 0;
-  // The same for 16-bit types on a GPU.
+  // The same for 16-bit types.
   double narrow_tolerance = 0;
 
   std::string op() const { return name.substr(0, name.find('/')); }

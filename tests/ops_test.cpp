@@ -1,4 +1,4 @@
-// Every row of the table of op cases, three times over: the float32 kernels against the float64
+// Every row of the table of op cases: the float32 and bfloat16 kernels against the float64
 // definitions, vector-Jacobian products against finite differences, and the definitions against
 // PyTorch. Then what a table cannot say: ties, NaN, and what ops refuse.
 #include <cmath>
@@ -20,6 +20,7 @@ namespace glassnet {
 namespace {
 
 class OpFloat32 : public testing::TestWithParam<OpCase> {};
+class OpBFloat16 : public testing::TestWithParam<OpCase> {};
 class OpFiniteDifferences : public testing::TestWithParam<OpCase> {};
 class OpGolden : public testing::TestWithParam<OpCase> {};
 
@@ -51,6 +52,10 @@ TEST_P(OpFloat32, AgreesWithTheDefinition) {
   for (size_t i = 0; i < inputs.size(); ++i) {
     EXPECT_TRUE(same_elements(inputs[i].to(DType::kFloat64), wide[i])) << "input " << i;
   }
+}
+
+TEST_P(OpBFloat16, AgreesWithTheDefinition) {
+  expect_definition(GetParam(), DType::kBFloat16, Device{});
 }
 
 // A VJP computes what is asked of it alone, and the same numbers as when asked for all.
@@ -177,6 +182,7 @@ std::vector<OpCase> rows_with_golden_values() {
 }
 
 INSTANTIATE_TEST_SUITE_P(Rows, OpFloat32, testing::ValuesIn(op_cases()), test_name);
+INSTANTIATE_TEST_SUITE_P(Rows, OpBFloat16, testing::ValuesIn(op_cases()), test_name);
 INSTANTIATE_TEST_SUITE_P(Rows, OpFiniteDifferences, testing::ValuesIn(op_cases()), test_name);
 INSTANTIATE_TEST_SUITE_P(Rows, OpGolden, testing::ValuesIn(rows_with_golden_values()), test_name);
 

@@ -11,6 +11,7 @@
 #include <nlohmann/json.hpp>
 
 #include "models/safetensors.h"
+#include "models/tensor_file.h"
 #include "models/weights.h"
 #include "tensor/file.h"
 #include "tensor/math.h"
@@ -90,6 +91,7 @@ class Trainer : public ::testing::Test {
     result.out = runs_ / run;
     result.epochs = 3;
     result.batch_size = 8;
+    result.precision = "fp32";  // auto depends on the processor
     result.threads = 1;
     result.loader_threads = 3;
     result.factory = [](const std::string&, const ModelOptions& model) {
@@ -400,12 +402,54 @@ TEST_F(Trainer, LabelSmoothingCountsInTheTrainingLossAlone) {
   EXPECT_NEAR(first[0.0].test_loss, first[0.5].test_loss, 1e-6);
 }
 
+// Float32 weights, statistics and losses around activations of 16 bits.
+TEST_F(Trainer, LearnsInBFloat16WhatItLearnsInFloat32) {
+  std::map<std::string, TrainResult> results;
+  for (const std::string precision : {"fp32", "bf16"}) {
+    TrainOptions o = options(precision);
+    o.precision = precision;
+    o.epochs = 8;
+    results[precision] = train(o);
+  }
+  const std::vector<EpochMetrics>&wide = results["fp32"].epochs, &narrow = results["bf16"].epochs;
+  ASSERT_EQ(narrow.size(), wide.size());
+  for (size_t i = 0; i < wide.size(); ++i) {
+    EXPECT_NEAR(narrow[i].train_loss, wide[i].train_loss, 0.02);
+    EXPECT_NE(narrow[i].train_loss, wide[i].train_loss);
+  }
+  EXPECT_GE(results["bf16"].best_accuracy, results["fp32"].best_accuracy - 0.01);
+  EXPECT_EQ(load_config(RunFolder(runs_ / "bf16").config()).options.precision, "bf16");
+  for (const StoredTensor& entry : read_tensor_file(RunFolder(runs_ / "bf16").last()).tensors) {
+    EXPECT_NE(entry.type, ElementType::kBFloat16) << entry.name;
+  }
+}
+
+TEST_F(Trainer, ComputesInBFloat16ByItselfOnlyWhereThatIsQuick) {
+  for (const std::string asked : {"auto", "bf16"}) {
+    TrainOptions o = options(asked);
+    o.precision = asked;
+    o.epochs = 1;
+    std::vector<std::string> warnings;
+    TrainObserver observer;
+    observer.begin = [&](const TrainPlan& plan) { warnings = plan.warnings; };
+    train(o, observer);
+    const bool quick = supports_bfloat16(Device{});
+    EXPECT_EQ(load_config(RunFolder(runs_ / asked).config()).options.precision,
+              asked == "bf16" || quick ? "bf16" : "fp32");
+    const bool warned = std::ranges::any_of(warnings, [](const std::string& warning) {
+      return warning.find("bf16") != std::string::npos;
+    });
+    EXPECT_EQ(warned, asked == "bf16" && !quick);
+  }
+}
+
 // --- interruptions -------------------------------------------------------------------------------
 
 TEST_F(Trainer, AResumedRunEndsWithTheSameBits) {
   for (const std::string optimizer : {"sgd", "adamw"}) {
     TrainOptions whole = options("whole-" + optimizer);
     whole.optimizer = optimizer;
+    whole.precision = optimizer == "sgd" ? "bf16" : "fp32";
     whole.validation_split = 0.2;
     whole.clip_norm = 2;
     whole.keep_epochs = "1,3";
@@ -871,7 +915,7 @@ TEST_F(Trainer, RefusesOptionsThatMakeNoSense) {
       {"--warmup-epochs", [](TrainOptions& t) { t.warmup_epochs = 4; }},
       {"--step-epochs", [](TrainOptions& t) { t.step_epochs = 0; }},
       {"--device", [](TrainOptions& t) { t.device = "tpu"; }},
-      {"--precision", [](TrainOptions& t) { t.precision = "bf16"; }},
+      {"--precision", [](TrainOptions& t) { t.precision = "fp16"; }},
       {"--threads", [](TrainOptions& t) { t.threads = -1; }},
       {"--cache-bytes", [](TrainOptions& t) { t.cache_bytes = -1; }},
   };

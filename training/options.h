@@ -68,8 +68,9 @@ struct TrainOptions {
 
   uint64_t seed = 0;
   std::string device = "auto";  // as choose_device takes it
-  // What is computed in: "fp32", "bf16", "fp16" (with a scaled loss), or "auto": bf16 on a GPU that
-  // has it, else fp16 there, and fp32 on the CPU. Weights and sums are float32 in each.
+  // What is computed in: "fp32", "bf16", on a GPU "fp16" (with a scaled loss), or "auto": bf16
+  // where the device multiplies it at speed, else fp32 on the CPU, fp16 on a GPU. Weights, sums:
+  // float32.
   std::string precision = "auto";
   bool tf32 = false;           // float32 products of a GPU may be rounded to TF32
   bool winograd = false;       // float32 convolutions of a CPU may go Winograd's way

@@ -109,15 +109,19 @@ struct Precision {
 };
 Precision choose_precision(const std::string& asked, Device device) {
   const bool on_gpu = device.type == DeviceType::kCuda;
-  const bool has_bf16 = on_gpu && supports_bfloat16(device);
-  if (asked == "fp32" || (asked == "auto" && (!on_gpu || kSimulated))) {
-    return {DType::kFloat32, "fp32", {}};
-  }
-  if (!on_gpu) {
-    throw UsageError(fmt::format(
-        "--precision {} needs a GPU; the CPU computes in fp32, which auto chooses", asked));
+  const bool has_bf16 = supports_bfloat16(device);
+  const bool auto_is_fp32 = on_gpu ? kSimulated : !has_bf16;
+  if (asked == "fp32" || (asked == "auto" && auto_is_fp32)) return {DType::kFloat32, "fp32", {}};
+  if (asked == "fp16" && !on_gpu) {
+    throw UsageError("--precision fp16 needs a GPU; the CPU computes in fp32 and bf16");
   }
   if (asked == "fp16") return {DType::kFloat16, "fp16", {}};
+  if (!on_gpu) {
+    return {DType::kBFloat16, "bf16",
+            has_bf16 ? ""
+                     : "this CPU has no bf16 instructions: it computes in fp32 and rounds, which "
+                       "is no quicker"};
+  }
   if (has_bf16) return {DType::kBFloat16, "bf16", {}};
   return {DType::kFloat16, "fp16",
           asked == "auto" ? "" : "this GPU has no bf16 tensor cores; computing in fp16 instead"};

@@ -39,7 +39,7 @@ struct LimeOptions {
   int64_t top_classes = 1;  // most probable ones, for pictures that name no classes
   Normalization normalization;
   int64_t batch_size = 64;            // samples that the network sees at once
-  DType precision = DType::kFloat32;  // of the network; on a GPU also bfloat16 and float16
+  DType precision = DType::kFloat32;  // or bfloat16, on a GPU also float16: of the network
   bool keep_samples = false;          // LimeResult::masks and ::probabilities
   // After each batch: pictures that are done, samples that the network has seen.
   std::function<void(int64_t pictures, int64_t samples)> progress;

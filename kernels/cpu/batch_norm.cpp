@@ -8,6 +8,8 @@
 // Golub & LeVeque (1979). Forward reads x twice and writes y; backward reads dy and x twice and
 // writes dx.
 //
+// bfloat16 is read and written as it is; everything between is float32 and double.
+//
 // Few channels would leave vector lanes idle: `fold` rows then count as one row of fold * channels
 // columns, and the columns of one channel are added up at the end of a chunk.
 #include "kernels/batch_norm.h"
@@ -15,6 +17,7 @@
 #include <cmath>
 #include <vector>
 
+#include "kernels/convert.h"
 #include "kernels/cpu/parallel.h"
 
 namespace glassnet::kernels {
@@ -84,7 +87,8 @@ struct Statistics {
   std::vector<double> mean, squares;  // squares = sum (x - mean)^2
 };
 
-Statistics statistics(const float* x, const BatchNormShape& o, const Layout& layout) {
+template <class T>
+Statistics statistics(const T* x, const BatchNormShape& o, const Layout& layout) {
   const int64_t channels = o.channels, columns = layout.columns;
   std::vector<double> means(static_cast<size_t>(layout.chunks * channels));
   std::vector<double> squares(means.size());
@@ -99,18 +103,18 @@ Statistics statistics(const float* x, const BatchNormShape& o, const Layout& lay
     const int64_t sampled = std::min<int64_t>(count, 4);
     std::vector<float> shift(static_cast<size_t>(channels), 0.0f);
     for (int64_t i = 0; i < sampled; ++i) {
-      const float* row = x + begin * columns + i * channels;
+      const T* row = x + begin * columns + i * channels;
       const float share = 1.0f / static_cast<float>(sampled);
-      for (int64_t c = 0; c < channels; ++c) shift[c] += row[c] * share;
+      for (int64_t c = 0; c < channels; ++c) shift[c] += widen(row[c]) * share;
     }
     const std::vector<float> wide_shift = repeat(layout, shift.data());
     std::vector<double> sums(static_cast<size_t>(2 * channels));
     sum_rows(layout, begin, end, sums.data(),
              [&, shifts = wide_shift.data()](int64_t at, int64_t width, float* s1, float* s2) {
-               const float* row = x + at;
+               const T* row = x + at;
 #pragma omp simd
                for (int64_t i = 0; i < width; ++i) {
-                 const float d = row[i] - shifts[i];
+                 const float d = widen(row[i]) - shifts[i];
                  s1[i] += d;
                  s2[i] += d * d;
                }
@@ -139,55 +143,53 @@ Statistics statistics(const float* x, const BatchNormShape& o, const Layout& lay
   return total;
 }
 
-// y = (x - mean) * scale + beta, per channel. After every eight rows, which begin at a whole byte
-// of a mask, `then(begin, end)` may go on with their elements of y while they are in the cache.
-template <class Then>
-void normalise(const float* x, const float* mean, const float* scale, const float* beta, float* y,
-               const Layout& layout, Then&& then) {
+// Bit i of the mask for each of elements [begin, end): whether y[i] is not 0. begin is a multiple
+// of eight.
+template <class T>
+void write_mask(const T* y, uint8_t* mask, int64_t begin, int64_t end) {
+  for (int64_t i = begin; i < end; i += 8) {
+    uint32_t bits = 0;
+    const int64_t count = std::min<int64_t>(8, end - i);
+    for (int64_t k = 0; k < count; ++k) bits |= static_cast<uint32_t>(widen(y[i + k]) != 0) << k;
+    mask[i / 8] = static_cast<uint8_t>(bits);
+  }
+}
+
+// y = finish((x - mean) * scale + beta, element), per channel. mask may be null.
+template <class T, class Finish>
+void normalise(const T* x, const float* mean, const float* scale, const float* beta, T* y,
+               uint8_t* mask, const Layout& layout, Finish finish) {
   const std::vector<float> means = repeat(layout, mean), scales = repeat(layout, scale),
                            betas = repeat(layout, beta);
   const float *m = means.data(), *a = scales.data(), *b = betas.data();
-  const int64_t eights = (layout.rows + 7) / 8;
+  const int64_t eights = (layout.rows + 7) / 8;  // eight rows begin at a whole byte of the mask
   parallel_tasks(layout.chunks, layout.worthwhile(), [&](int64_t chunk) {
     for (int64_t eight = eights * chunk / layout.chunks;
          eight < eights * (chunk + 1) / layout.chunks; ++eight) {
       const int64_t begin = eight * 8, end = std::min(begin + 8, layout.rows);
       for (int64_t row = begin; row < end; ++row) {
-        const float* from = x + row * layout.columns;
-        float* to = y + row * layout.columns;
-        const int64_t width = layout.width(row);
+        const int64_t at = row * layout.columns, width = layout.width(row);
+        const T* from = x + at;
+        T* to = y + at;
 #pragma omp simd
-        for (int64_t i = 0; i < width; ++i) to[i] = (from[i] - m[i]) * a[i] + b[i];
+        for (int64_t i = 0; i < width; ++i) {
+          to[i] = convert<T>(finish((widen(from[i]) - m[i]) * a[i] + b[i], at + i));
+        }
       }
-      then(begin * layout.columns, std::min(end * layout.columns, layout.elements));
+      if (mask == nullptr) continue;
+      write_mask(y, mask, begin * layout.columns, std::min(end * layout.columns, layout.elements));
     }
   });
 }
-void normalise(const float* x, const float* mean, const float* scale, const float* beta, float* y,
+template <class T>
+void normalise(const T* x, const float* mean, const float* scale, const float* beta, T* y,
                const Layout& layout) {
-  normalise(x, mean, scale, beta, y, layout, [](int64_t, int64_t) {});
-}
-
-// y = relu(y + z) over elements [begin, end), and the mask's bits for them. begin is a multiple of
-// eight; z and mask may be null.
-void add_relu(const float* z, float* y, uint8_t* mask, int64_t begin, int64_t end) {
-  if (z != nullptr) {
-#pragma omp simd
-    for (int64_t i = begin; i < end; ++i) y[i] += z[i];
-  }
-#pragma omp simd
-  for (int64_t i = begin; i < end; ++i) y[i] = y[i] <= 0 ? 0.0f : y[i];  // a NaN passes
-  if (mask == nullptr) return;
-  for (int64_t i = begin; i < end; i += 8) {
-    uint32_t bits = 0;
-    const int64_t count = std::min<int64_t>(8, end - i);
-    for (int64_t k = 0; k < count; ++k) bits |= static_cast<uint32_t>(y[i + k] != 0) << k;
-    mask[i / 8] = static_cast<uint8_t>(bits);
-  }
+  normalise(x, mean, scale, beta, y, nullptr, layout, [](float value, int64_t) { return value; });
 }
 
 // sum dy and sum dy * (x - mean) over the rows, (2, channels).
-std::vector<double> gradient_sums(const float* dy, const float* x, const float* mean,
+template <class T>
+std::vector<double> gradient_sums(const T* dy, const T* x, const float* mean,
                                   const Layout& layout) {
   const int64_t channels = layout.channels;
   const std::vector<float> means = repeat(layout, mean);
@@ -197,11 +199,11 @@ std::vector<double> gradient_sums(const float* dy, const float* x, const float* 
     sum_rows(layout, layout.chunk_begin(chunk), layout.chunk_begin(chunk + 1),
              partial.data() + chunk * 2 * channels,
              [&](int64_t at, int64_t width, float* s1, float* s2) {
-               const float *gradient = dy + at, *row = x + at;
+               const T *gradient = dy + at, *row = x + at;
 #pragma omp simd
                for (int64_t i = 0; i < width; ++i) {
-                 s1[i] += gradient[i];
-                 s2[i] += gradient[i] * (row[i] - m[i]);
+                 s1[i] += widen(gradient[i]);
+                 s2[i] += widen(gradient[i]) * (widen(row[i]) - m[i]);
                }
              });
   });
@@ -234,11 +236,11 @@ std::vector<float> product(const float* a, const float* b, int64_t count) {
   return result;
 }
 
-// The training form; `then` as in `normalise`.
-template <class Then>
-void forward(const float* x, const float* gamma, const float* beta, float* y, float* mean,
+// The training form; `finish` and mask as in `normalise`.
+template <class T, class Finish>
+void forward(const T* x, const float* gamma, const float* beta, T* y, uint8_t* mask, float* mean,
              float* inv_std, float* running_mean, float* running_var, double momentum,
-             const BatchNormShape& o, Then&& then) {
+             const BatchNormShape& o, Finish finish) {
   if (o.rows == 0 || o.channels == 0) return;
   const Layout layout(o);
   const Statistics batch = statistics(x, o, layout);
@@ -256,29 +258,28 @@ void forward(const float* x, const float* gamma, const float* beta, float* y, fl
     const double lost = batch.mean[c] - static_cast<double>(mean[c]);
     shift[c] = static_cast<float>(beta[c] - lost * gamma[c] * inv_std[c]);
   }
-  normalise(x, mean, product(gamma, inv_std, o.channels).data(), shift.data(), y, layout, then);
+  normalise(x, mean, product(gamma, inv_std, o.channels).data(), shift.data(), y, mask, layout,
+            finish);
 }
 
-}  // namespace
-
-void batch_norm_forward(Cpu, const float* x, const float* gamma, const float* beta, float* y,
-                        float* mean, float* inv_std, float* running_mean, float* running_var,
-                        double momentum, const BatchNormShape& o) {
-  forward(x, gamma, beta, y, mean, inv_std, running_mean, running_var, momentum, o,
-          [](int64_t, int64_t) {});
+float rectified(float x) {
+  return x <= 0 ? 0.0f : x;  // a NaN passes
 }
 
-void batch_norm_add_relu_forward(Cpu, const float* x, const float* z, const float* gamma,
-                                 const float* beta, float* y, uint8_t* mask, float* mean,
-                                 float* inv_std, float* running_mean, float* running_var,
-                                 double momentum, const BatchNormShape& o) {
-  forward(x, gamma, beta, y, mean, inv_std, running_mean, running_var, momentum, o,
-          [&](int64_t begin, int64_t end) { add_relu(z, y, mask, begin, end); });
+template <class T>
+void add_relu_forward(const T* x, const T* z, const float* gamma, const float* beta, T* y,
+                      uint8_t* mask, float* mean, float* inv_std, float* running_mean,
+                      float* running_var, double momentum, const BatchNormShape& o) {
+  const auto run = [&](auto finish) {
+    forward(x, gamma, beta, y, mask, mean, inv_std, running_mean, running_var, momentum, o, finish);
+  };
+  if (z == nullptr) return run([](float value, int64_t) { return rectified(value); });
+  run([z](float value, int64_t i) { return rectified(value + widen(z[i])); });
 }
 
-void batch_norm_backward(Cpu, const float* dy, const float* x, const float* gamma,
-                         const float* mean, const float* inv_std, float* dx, float* dgamma,
-                         float* dbeta, const BatchNormShape& o) {
+template <class T>
+void backward(const T* dy, const T* x, const float* gamma, const float* mean, const float* inv_std,
+              T* dx, float* dgamma, float* dbeta, const BatchNormShape& o) {
   if (o.rows == 0 || o.channels == 0) return;
   const Layout layout(o);
   const std::vector<double> sums = gradient_sums(dy, x, mean, layout);
@@ -300,45 +301,47 @@ void batch_norm_backward(Cpu, const float* dy, const float* x, const float* gamm
   parallel_tasks(layout.chunks, layout.worthwhile(), [&](int64_t chunk) {
     for (int64_t row = layout.chunk_begin(chunk); row < layout.chunk_begin(chunk + 1); ++row) {
       const int64_t at = row * layout.columns, width = layout.width(row);
-      const float *gradient = dy + at, *from = x + at;
-      float* to = dx + at;
+      const T *gradient = dy + at, *from = x + at;
+      T* to = dx + at;
 #pragma omp simd
       for (int64_t i = 0; i < width; ++i) {
-        to[i] = a[i] * (gradient[i] - b[i] - (from[i] - m[i]) * k[i]);
+        const float d = widen(gradient[i]) - b[i] - (widen(from[i]) - m[i]) * k[i];
+        to[i] = convert<T>(a[i] * d);
       }
     }
   });
 }
 
-void batch_norm_add_relu_backward(Cpu, const float* dy, const uint8_t* mask, const float* x,
-                                  const float* gamma, const float* mean, const float* inv_std,
-                                  float* dx, float* dz, float* dgamma, float* dbeta,
-                                  const BatchNormShape& o) {
+template <class T>
+void add_relu_backward(const T* dy, const uint8_t* mask, const T* x, const float* gamma,
+                       const float* mean, const float* inv_std, T* dx, T* dz, float* dgamma,
+                       float* dbeta, const BatchNormShape& o) {
   const int64_t count = o.rows * o.channels;
-  std::vector<float> own(dz == nullptr ? static_cast<size_t>(count) : 0);
-  float* d = dz != nullptr ? dz : own.data();
+  std::vector<T> own(dz == nullptr ? static_cast<size_t>(count) : 0);
+  T* d = dz != nullptr ? dz : own.data();
   parallel_ranges(count, kSmall, [&](int64_t begin, int64_t end) {
     for (int64_t i = begin; i < end; i += 8) {
       const uint32_t bits = mask[i / 8];
       const int64_t stop = std::min<int64_t>(8, end - i);
-      for (int64_t k = 0; k < stop; ++k) d[i + k] = (bits >> k & 1) != 0 ? dy[i + k] : 0.0f;
+      for (int64_t k = 0; k < stop; ++k) d[i + k] = (bits >> k & 1) != 0 ? dy[i + k] : T{};
     }
   });
   if (dx == nullptr && dgamma == nullptr && dbeta == nullptr) return;
-  batch_norm_backward(Cpu{}, d, x, gamma, mean, inv_std, dx, dgamma, dbeta, o);
+  backward(d, x, gamma, mean, inv_std, dx, dgamma, dbeta, o);
 }
 
-void batch_norm_inference(Cpu, const float* x, const float* gamma, const float* beta,
-                          const float* running_mean, const float* running_var, float* y,
-                          const BatchNormShape& o) {
+template <class T>
+void inference(const T* x, const float* gamma, const float* beta, const float* running_mean,
+               const float* running_var, T* y, const BatchNormShape& o) {
   if (o.rows == 0 || o.channels == 0) return;
   const std::vector<float> inv_std = running_inv_std(running_var, o);
   normalise(x, running_mean, product(gamma, inv_std.data(), o.channels).data(), beta, y, Layout(o));
 }
 
-void batch_norm_inference_backward(Cpu, const float* dy, const float* x, const float* gamma,
-                                   const float* running_mean, const float* running_var, float* dx,
-                                   float* dgamma, float* dbeta, const BatchNormShape& o) {
+template <class T>
+void inference_backward(const T* dy, const T* x, const float* gamma, const float* running_mean,
+                        const float* running_var, T* dx, float* dgamma, float* dbeta,
+                        const BatchNormShape& o) {
   if (o.rows == 0 || o.channels == 0) return;
   const Layout layout(o);
   const std::vector<float> inv_std = running_inv_std(running_var, o);
@@ -352,18 +355,64 @@ void batch_norm_inference_backward(Cpu, const float* dy, const float* x, const f
             layout);
 }
 
-void fold_batch_norm(Cpu, const float* w, const float* gamma, const float* beta,
-                     const float* running_mean, const float* running_var, float* folded,
-                     float* bias, int64_t per_filter, const BatchNormShape& o) {
+template <class T>
+void fold(const float* w, const float* gamma, const float* beta, const float* running_mean,
+          const float* running_var, T* folded, float* bias, int64_t per_filter,
+          const BatchNormShape& o) {
   const std::vector<float> inv_std = running_inv_std(running_var, o);
   for (int64_t k = 0; k < o.channels; ++k) {
     const float s = gamma[k] * inv_std[k];
     const float* from = w + k * per_filter;
-    float* to = folded + k * per_filter;
+    T* to = folded + k * per_filter;
 #pragma omp simd
-    for (int64_t i = 0; i < per_filter; ++i) to[i] = s * from[i];
+    for (int64_t i = 0; i < per_filter; ++i) to[i] = convert<T>(s * from[i]);
     bias[k] = beta[k] - s * running_mean[k];
   }
 }
+
+}  // namespace
+
+#define GLASSNET_DEFINE(T)                                                                        \
+  void batch_norm_forward(Cpu, const T* x, const float* gamma, const float* beta, T* y,           \
+                          float* mean, float* inv_std, float* running_mean, float* running_var,   \
+                          double momentum, const BatchNormShape& o) {                             \
+    forward(x, gamma, beta, y, nullptr, mean, inv_std, running_mean, running_var, momentum, o,    \
+            [](float value, int64_t) { return value; });                                          \
+  }                                                                                               \
+  void batch_norm_backward(Cpu, const T* dy, const T* x, const float* gamma, const float* mean,   \
+                           const float* inv_std, T* dx, float* dgamma, float* dbeta,              \
+                           const BatchNormShape& o) {                                             \
+    backward(dy, x, gamma, mean, inv_std, dx, dgamma, dbeta, o);                                  \
+  }                                                                                               \
+  void batch_norm_inference(Cpu, const T* x, const float* gamma, const float* beta,               \
+                            const float* running_mean, const float* running_var, T* y,            \
+                            const BatchNormShape& o) {                                            \
+    inference(x, gamma, beta, running_mean, running_var, y, o);                                   \
+  }                                                                                               \
+  void batch_norm_inference_backward(Cpu, const T* dy, const T* x, const float* gamma,            \
+                                     const float* running_mean, const float* running_var, T* dx,  \
+                                     float* dgamma, float* dbeta, const BatchNormShape& o) {      \
+    inference_backward(dy, x, gamma, running_mean, running_var, dx, dgamma, dbeta, o);            \
+  }                                                                                               \
+  void batch_norm_add_relu_forward(Cpu, const T* x, const T* z, const float* gamma,               \
+                                   const float* beta, T* y, uint8_t* mask, float* mean,           \
+                                   float* inv_std, float* running_mean, float* running_var,       \
+                                   double momentum, const BatchNormShape& o) {                    \
+    add_relu_forward(x, z, gamma, beta, y, mask, mean, inv_std, running_mean, running_var,        \
+                     momentum, o);                                                                \
+  }                                                                                               \
+  void batch_norm_add_relu_backward(                                                              \
+      Cpu, const T* dy, const uint8_t* mask, const T* x, const float* gamma, const float* mean,   \
+      const float* inv_std, T* dx, T* dz, float* dgamma, float* dbeta, const BatchNormShape& o) { \
+    add_relu_backward(dy, mask, x, gamma, mean, inv_std, dx, dz, dgamma, dbeta, o);               \
+  }                                                                                               \
+  void fold_batch_norm(Cpu, const float* w, const float* gamma, const float* beta,                \
+                       const float* running_mean, const float* running_var, T* folded,            \
+                       float* bias, int64_t per_filter, const BatchNormShape& o) {                \
+    fold(w, gamma, beta, running_mean, running_var, folded, bias, per_filter, o);                 \
+  }
+GLASSNET_DEFINE(float)
+GLASSNET_DEFINE(bfloat16)
+#undef GLASSNET_DEFINE
 
 }  // namespace glassnet::kernels

@@ -1,9 +1,11 @@
 // A build without oneDNN: every pass is a product of unfolded patches (kernels/cpu/im2col.h), which
 // Eigen multiplies (gemm_eigen.cpp).
+#include "kernels/cpu/bf16_units.h"
 #include "kernels/cpu/conv2d_library.h"
 #include "kernels/cpu/im2col.h"
 
-namespace glassnet::kernels::library {
+namespace glassnet::kernels {
+namespace library {
 
 void conv2d_forward(const float* x, const float* w, const float* bias, float* y,
                     const Conv2dShape& o) {
@@ -22,4 +24,20 @@ const char* conv2d_implementation(Conv2dPass, const Conv2dShape& o) {
   return im2col::is_product(o) ? "gemm" : "im2col+gemm";
 }
 
-}  // namespace glassnet::kernels::library
+}  // namespace library
+
+bool bf16_units::present() {
+  return false;
+}
+bool bf16_units::forward(const bfloat16*, const bfloat16*, const float*, bfloat16*,
+                         const Conv2dShape&) {
+  return false;
+}
+bool bf16_units::backward_data(const bfloat16*, const bfloat16*, bfloat16*, const Conv2dShape&) {
+  return false;
+}
+bool bf16_units::backward_weight(const bfloat16*, const bfloat16*, bfloat16*, const Conv2dShape&) {
+  return false;
+}
+
+}  // namespace glassnet::kernels

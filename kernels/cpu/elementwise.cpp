@@ -1,6 +1,8 @@
-// Elementwise arithmetic on the CPU: the functors of kernels/elementwise.h in vector loops.
+// Elementwise arithmetic on the CPU: the functors of kernels/elementwise.h in vector loops, of
+// bfloat16 in float32.
 #include "kernels/elementwise.h"
 
+#include "kernels/convert.h"
 #include "kernels/cpu/broadcast.h"
 #include "kernels/cpu/parallel.h"
 
@@ -10,7 +12,7 @@ template <class F, class T>
 void unary(Cpu, F f, const T* x, T* y, int64_t count) {
   parallel_ranges(count, kSmall, [=](int64_t begin, int64_t end) {
 #pragma omp simd
-    for (int64_t i = begin; i < end; ++i) y[i] = f.value(x[i]);
+    for (int64_t i = begin; i < end; ++i) y[i] = convert<T>(f.value(widen(x[i])));
   });
 }
 
@@ -21,7 +23,9 @@ void unary_backward(Cpu, F f, const T* x, const T* y, const T* dy, T* dx, int64_
   if constexpr (!F::kUsesY) y = dy;
   parallel_ranges(count, kSmall, [=](int64_t begin, int64_t end) {
 #pragma omp simd
-    for (int64_t i = begin; i < end; ++i) dx[i] = f.vjp(x[i], y[i], dy[i]);
+    for (int64_t i = begin; i < end; ++i) {
+      dx[i] = convert<T>(f.vjp(widen(x[i]), widen(y[i]), widen(dy[i])));
+    }
   });
 }
 
@@ -53,9 +57,10 @@ void binary(Cpu, F f, const T* a, const T* b, T* y, const BroadcastShape& shape)
   for_each_row(o, [&](int64_t y_at, int64_t a_at, int64_t b_at, int64_t length) {
     const T *row_a = a + a_at, *row_b = b + b_at;
     T* row_y = y + y_at;
-    for_each_pair(
-        o.stride_a.back(), o.stride_b.back(), length,
-        [=](int64_t ia, int64_t ib, int64_t i) { row_y[i] = f.value(row_a[ia], row_b[ib]); });
+    for_each_pair(o.stride_a.back(), o.stride_b.back(), length,
+                  [=](int64_t ia, int64_t ib, int64_t i) {
+                    row_y[i] = convert<T>(f.value(widen(row_a[ia]), widen(row_b[ib])));
+                  });
   });
 }
 
@@ -69,35 +74,34 @@ void binary_backward(Cpu, F f, const T* a, const T* b, const T* dy, T* da, T* db
     if (da != nullptr) {
       T* row = da + y_at;
       for_each_pair(stride_a, stride_b, length, [=](int64_t ia, int64_t ib, int64_t i) {
-        row[i] = f.vjp_a(row_a[ia], row_b[ib], row_dy[i]);
+        row[i] = convert<T>(f.vjp_a(widen(row_a[ia]), widen(row_b[ib]), widen(row_dy[i])));
       });
     }
     if (db != nullptr) {
       T* row = db + y_at;
       for_each_pair(stride_a, stride_b, length, [=](int64_t ia, int64_t ib, int64_t i) {
-        row[i] = f.vjp_b(row_a[ia], row_b[ib], row_dy[i]);
+        row[i] = convert<T>(f.vjp_b(widen(row_a[ia]), widen(row_b[ib]), widen(row_dy[i])));
       });
     }
   });
 }
 
-#define GLASSNET_INSTANTIATE(F)                                                                    \
-  template void unary(Cpu, F, const float*, float*, int64_t);                                      \
-  template void unary(Cpu, F, const double*, double*, int64_t);                                    \
-  template void unary_backward(Cpu, F, const float*, const float*, const float*, float*, int64_t); \
-  template void unary_backward(Cpu, F, const double*, const double*, const double*, double*,       \
-                               int64_t);
+#define GLASSNET_INSTANTIATE_T(F, T)                  \
+  template void unary(Cpu, F, const T*, T*, int64_t); \
+  template void unary_backward(Cpu, F, const T*, const T*, const T*, T*, int64_t);
+#define GLASSNET_INSTANTIATE(F)     \
+  GLASSNET_INSTANTIATE_T(F, float)  \
+  GLASSNET_INSTANTIATE_T(F, double) \
+  GLASSNET_INSTANTIATE_T(F, bfloat16)
 GLASSNET_UNARY_FUNCTORS(GLASSNET_INSTANTIATE)
-#undef GLASSNET_INSTANTIATE
+#undef GLASSNET_INSTANTIATE_T
 
-#define GLASSNET_INSTANTIATE(F)                                                                   \
-  template void binary(Cpu, F, const float*, const float*, float*, const BroadcastShape&);        \
-  template void binary(Cpu, F, const double*, const double*, double*, const BroadcastShape&);     \
-  template void binary_backward(Cpu, F, const float*, const float*, const float*, float*, float*, \
-                                const BroadcastShape&);                                           \
-  template void binary_backward(Cpu, F, const double*, const double*, const double*, double*,     \
-                                double*, const BroadcastShape&);
+#define GLASSNET_INSTANTIATE_T(F, T)                                           \
+  template void binary(Cpu, F, const T*, const T*, T*, const BroadcastShape&); \
+  template void binary_backward(Cpu, F, const T*, const T*, const T*, T*, T*,  \
+                                const BroadcastShape&);
 GLASSNET_BINARY_FUNCTORS(GLASSNET_INSTANTIATE)
+#undef GLASSNET_INSTANTIATE_T
 #undef GLASSNET_INSTANTIATE
 
 }  // namespace glassnet::kernels

@@ -6,6 +6,7 @@
 // the number of threads nor on their timing. Sums are kept in double.
 #include "kernels/reduce.h"
 
+#include "kernels/convert.h"
 #include "kernels/cpu/broadcast.h"
 #include "kernels/cpu/parallel.h"
 
@@ -79,9 +80,8 @@ void for_each_offset(int64_t begin, int64_t end, const std::vector<Axis>& axes, 
   }
 }
 
-}  // namespace
-
-void sum(Cpu, const float* x, float* y, double scale, const ReduceShape& shape) {
+template <class T>
+void sum_of(const T* x, T* y, double scale, const ReduceShape& shape) {
   constexpr int64_t kBlock = 256;   // outputs of one task when the run is kept
   constexpr int64_t kPiece = 4096;  // elements of a reduced run that are added in one go
   constexpr int64_t kPartElements = 1 << 15;
@@ -111,15 +111,15 @@ void sum(Cpu, const float* x, float* y, double scale, const ReduceShape& shape) 
   parallel_tasks(outer * blocks * parts, total > 2 * kSmall, [&](int64_t task) {
     const int64_t part = task % parts, block = task / parts % blocks, at = task / parts / blocks;
     const int64_t begin = reduced * part / parts, end = reduced * (part + 1) / parts;
-    const float* base = x + offset_of(at, walk.kept) + block * kBlock;
+    const T* base = x + offset_of(at, walk.kept) + block * kBlock;
     double* sums = partial.data() + part * outputs + at * width + block * kBlock;
     if (walk.width_is_kept) {
       const int64_t columns = std::min(kBlock, width - block * kBlock);
       double block_sums[kBlock] = {};
       for_each_offset(begin, end, walk.reduced, [&](int64_t offset) {
-        const float* row = base + offset;
+        const T* row = base + offset;
 #pragma omp simd
-        for (int64_t c = 0; c < columns; ++c) block_sums[c] += static_cast<double>(row[c]);
+        for (int64_t c = 0; c < columns; ++c) block_sums[c] += static_cast<double>(widen(row[c]));
       });
       std::copy(block_sums, block_sums + columns, sums);
     } else {
@@ -129,10 +129,10 @@ void sum(Cpu, const float* x, float* y, double scale, const ReduceShape& shape) 
       for_each_offset(begin, end, walk.reduced, [&](int64_t offset) {
         const int64_t skipped = in_pieces ? piece++ % pieces * kPiece : 0;
         const int64_t length = in_pieces ? std::min(kPiece, walk.width - skipped) : walk.width;
-        const float* row = base + offset;
+        const T* row = base + offset;
         double row_sum = 0;
 #pragma omp simd reduction(+ : row_sum)
-        for (int64_t i = 0; i < length; ++i) row_sum += static_cast<double>(row[i]);
+        for (int64_t i = 0; i < length; ++i) row_sum += static_cast<double>(widen(row[i]));
         whole += row_sum;
       });
       *sums = whole;
@@ -141,32 +141,46 @@ void sum(Cpu, const float* x, float* y, double scale, const ReduceShape& shape) 
   for (int64_t j = 0; j < outputs; ++j) {
     double whole = 0;
     for (int64_t part = 0; part < parts; ++part) whole += partial[part * outputs + j];
-    y[j] = static_cast<float>(scale * whole);
+    y[j] = convert<T>(scale * whole);
   }
 }
 
-void sum_backward(Cpu, const float* dy, float* dx, double scale, const ReduceShape& shape) {
+template <class T>
+void spread(const T* dy, T* dx, double scale, const ReduceShape& shape) {
   // dx broadcasts dy: along a reduced axis dy repeats.
-  BroadcastShape spread{shape.dims, std::vector<int64_t>(shape.dims.size(), 0), {}};
+  BroadcastShape repeated{shape.dims, std::vector<int64_t>(shape.dims.size(), 0), {}};
   int64_t stride = 1;
   for (size_t axis = shape.dims.size(); axis-- > 0;) {
     if (shape.reduced[axis]) continue;
-    spread.stride_a[axis] = stride;
+    repeated.stride_a[axis] = stride;
     stride *= shape.dims[axis];
   }
-  spread.stride_b = spread.stride_a;
-  const BroadcastShape o = collapse(spread);
+  repeated.stride_b = repeated.stride_a;
+  const BroadcastShape o = collapse(repeated);
   const auto factor = static_cast<float>(scale);
   for_each_row(o, [&](int64_t dx_at, int64_t dy_at, int64_t, int64_t length) {
-    const float* from = dy + dy_at;
-    float* to = dx + dx_at;
+    const T* from = dy + dy_at;
+    T* to = dx + dx_at;
     if (o.stride_a.back() == 0) {
-      std::fill(to, to + length, factor * *from);
+      std::fill(to, to + length, convert<T>(factor * widen(*from)));
     } else {
 #pragma omp simd
-      for (int64_t i = 0; i < length; ++i) to[i] = factor * from[i];
+      for (int64_t i = 0; i < length; ++i) to[i] = convert<T>(factor * widen(from[i]));
     }
   });
 }
+
+}  // namespace
+
+#define GLASSNET_DEFINE(T)                                                             \
+  void sum(Cpu, const T* x, T* y, double scale, const ReduceShape& shape) {            \
+    sum_of(x, y, scale, shape);                                                        \
+  }                                                                                    \
+  void sum_backward(Cpu, const T* dy, T* dx, double scale, const ReduceShape& shape) { \
+    spread(dy, dx, scale, shape);                                                      \
+  }
+GLASSNET_DEFINE(float)
+GLASSNET_DEFINE(bfloat16)
+#undef GLASSNET_DEFINE
 
 }  // namespace glassnet::kernels
