@@ -1,6 +1,6 @@
 // Times explanations for scripts/bench-explanations, which times PyTorch's in turn.
 //
-//   glassnet_explanations_bench WEIGHTS PICTURE
+//   glassnet_explanations_bench WEIGHTS PICTURE [winograd]
 //
 // Each line of the input is a method of xai/explain.h or "lime", a class, LIME's number of samples,
 // and the name of a file for the map (H, W), or for LIME's weights (1, superpixels) (.npy). The
@@ -12,6 +12,7 @@
 
 #include "data/image.h"
 #include "data/input.h"
+#include "kernels/policy.h"
 #include "models/weights.h"
 #include "tensor/npy.h"
 #include "xai/explain.h"
@@ -50,10 +51,12 @@ void answer(const std::string& weights, const std::string& path) {
 }  // namespace glassnet
 
 int main(int argc, char** argv) {
-  if (argc != 3) {
-    std::fputs("usage: glassnet_explanations_bench WEIGHTS PICTURE\n", stderr);
+  const bool winograd = argc == 4 && std::string(argv[3]) == "winograd";
+  if (argc != 3 && !winograd) {
+    std::fputs("usage: glassnet_explanations_bench WEIGHTS PICTURE [winograd]\n", stderr);
     return 2;
   }
+  glassnet::kernels::set_allow_winograd(winograd);
   try {
     glassnet::answer(argv[1], argv[2]);
   } catch (const std::exception& error) {

@@ -100,12 +100,9 @@ void count_batch(Module& module, int64_t batches) {
 Variable conv_bn_relu(Conv2d& conv, BatchNorm2d& bn, ReLU* relu, const Variable& x,
                       const Variable& z) {
   const bool hooked = conv.hooked() || bn.hooked() || (relu != nullptr && relu->hooked());
-  const bool on_gpu = x.value().device().type == DeviceType::kCuda;
-  // In 16 bits this also spares two roundings.
-  const bool fuses = on_gpu || x.value().dtype() == DType::kBFloat16;
-  if (fuses && !hooked && bn.training() && relu != nullptr) return bn.add_relu(conv(x), z);
   // A hook may have made variants of x that share one z (ForwardHook), which only `add` knows of.
   const bool shares_z = z.defined() && z.shape().dim(0) != x.shape().dim(0);
+  if (!hooked && !shares_z && bn.training() && relu != nullptr) return bn.add_relu(conv(x), z);
   const bool folds = !hooked && !shares_z && !bn.training() && !conv.bias.defined() &&
                      !will_record({x, z, conv.weight, bn.weight, bn.bias});
   if (folds) return conv.folded(conv, bn, x, z, relu != nullptr);

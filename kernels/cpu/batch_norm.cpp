@@ -187,10 +187,11 @@ void normalise(const T* x, const float* mean, const float* scale, const float* b
   normalise(x, mean, scale, beta, y, nullptr, layout, [](float value, int64_t) { return value; });
 }
 
-// sum dy and sum dy * (x - mean) over the rows, (2, channels).
-template <class T>
-std::vector<double> gradient_sums(const T* dy, const T* x, const float* mean,
-                                  const Layout& layout) {
+// sum dy and sum dy * (x - mean) over the rows, (2, channels). `before(element, width)` comes
+// before each row is read.
+template <class T, class Before>
+std::vector<double> gradient_sums(const T* dy, const T* x, const float* mean, const Layout& layout,
+                                  Before&& before) {
   const int64_t channels = layout.channels;
   const std::vector<float> means = repeat(layout, mean);
   const float* m = means.data();
@@ -199,6 +200,7 @@ std::vector<double> gradient_sums(const T* dy, const T* x, const float* mean,
     sum_rows(layout, layout.chunk_begin(chunk), layout.chunk_begin(chunk + 1),
              partial.data() + chunk * 2 * channels,
              [&](int64_t at, int64_t width, float* s1, float* s2) {
+               before(at, width);
                const T *gradient = dy + at, *row = x + at;
 #pragma omp simd
                for (int64_t i = 0; i < width; ++i) {
@@ -212,6 +214,25 @@ std::vector<double> gradient_sums(const T* dy, const T* x, const float* mean,
     for (int64_t i = 0; i < 2 * channels; ++i) total[i] += partial[chunk * 2 * channels + i];
   }
   return total;
+}
+
+template <class T>
+std::vector<double> gradient_sums(const T* dy, const T* x, const float* mean,
+                                  const Layout& layout) {
+  return gradient_sums(dy, x, mean, layout, [](int64_t, int64_t) {});
+}
+
+// d = dy where the mask's bits, from bit `at` on, are set, and 0 elsewhere.
+template <class T>
+void masked(const T* dy, const uint8_t* mask, int64_t at, int64_t count, T* d) {
+  const bool whole_bytes = at % 8 == 0;
+  int64_t i = 0;
+  for (; whole_bytes && i + 8 <= count; i += 8) {
+    const uint32_t bits = mask[(at + i) / 8];
+#pragma omp simd
+    for (int k = 0; k < 8; ++k) d[i + k] = (bits & (1U << k)) != 0 ? dy[i + k] : T{};
+  }
+  for (; i < count; ++i) d[i] = (mask[(at + i) / 8] >> (at + i) % 8 & 1) != 0 ? dy[i] : T{};
 }
 
 void store_parameter_gradients(const std::vector<double>& sums, const float* inv_std, float* dgamma,
@@ -277,12 +298,13 @@ void add_relu_forward(const T* x, const T* z, const float* gamma, const float* b
   run([z](float value, int64_t i) { return rectified(value + widen(z[i])); });
 }
 
-template <class T>
+// `before` as in gradient_sums.
+template <class T, class Before>
 void backward(const T* dy, const T* x, const float* gamma, const float* mean, const float* inv_std,
-              T* dx, float* dgamma, float* dbeta, const BatchNormShape& o) {
+              T* dx, float* dgamma, float* dbeta, const BatchNormShape& o, Before&& before) {
   if (o.rows == 0 || o.channels == 0) return;
   const Layout layout(o);
-  const std::vector<double> sums = gradient_sums(dy, x, mean, layout);
+  const std::vector<double> sums = gradient_sums(dy, x, mean, layout, before);
   store_parameter_gradients(sums, inv_std, dgamma, dbeta, o.channels);
   if (dx == nullptr) return;
 
@@ -317,17 +339,18 @@ void add_relu_backward(const T* dy, const uint8_t* mask, const T* x, const float
                        const float* mean, const float* inv_std, T* dx, T* dz, float* dgamma,
                        float* dbeta, const BatchNormShape& o) {
   const int64_t count = o.rows * o.channels;
-  std::vector<T> own(dz == nullptr ? static_cast<size_t>(count) : 0);
-  T* d = dz != nullptr ? dz : own.data();
-  parallel_ranges(count, kSmall, [&](int64_t begin, int64_t end) {
-    for (int64_t i = begin; i < end; i += 8) {
-      const uint32_t bits = mask[i / 8];
-      const int64_t stop = std::min<int64_t>(8, end - i);
-      for (int64_t k = 0; k < stop; ++k) d[i + k] = (bits >> k & 1) != 0 ? dy[i + k] : T{};
-    }
-  });
-  if (dx == nullptr && dgamma == nullptr && dbeta == nullptr) return;
-  backward(d, x, gamma, mean, inv_std, dx, dgamma, dbeta, o);
+  if (dx == nullptr && dgamma == nullptr && dbeta == nullptr) {
+    if (dz == nullptr) return;
+    return parallel_ranges(count, kSmall, [&](int64_t begin, int64_t end) {
+      masked(dy + begin, mask, begin, end - begin, dz + begin);
+    });
+  }
+  // dx may hold what comes through the mask until each of its elements is computed from that.
+  T* d = dz != nullptr ? dz : dx;
+  std::vector<T> own(d == nullptr ? static_cast<size_t>(count) : 0);
+  if (d == nullptr) d = own.data();
+  backward(d, x, gamma, mean, inv_std, dx, dgamma, dbeta, o,
+           [=](int64_t at, int64_t width) { masked(dy + at, mask, at, width, d + at); });
 }
 
 template <class T>
@@ -382,7 +405,7 @@ void fold(const float* w, const float* gamma, const float* beta, const float* ru
   void batch_norm_backward(Cpu, const T* dy, const T* x, const float* gamma, const float* mean,   \
                            const float* inv_std, T* dx, float* dgamma, float* dbeta,              \
                            const BatchNormShape& o) {                                             \
-    backward(dy, x, gamma, mean, inv_std, dx, dgamma, dbeta, o);                                  \
+    backward(dy, x, gamma, mean, inv_std, dx, dgamma, dbeta, o, [](int64_t, int64_t) {});         \
   }                                                                                               \
   void batch_norm_inference(Cpu, const T* x, const float* gamma, const float* beta,               \
                             const float* running_mean, const float* running_var, T* y,            \

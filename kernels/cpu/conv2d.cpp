@@ -22,13 +22,14 @@ int64_t output_pixels(const Conv2dShape& o) {
 
 // The form for filters that serve once. oneDNN's direct convolution is as quick as ours, and packs
 // quicker.
-Form once(Form form) {
+Form once(const Conv2dShape& o) {
+  const Form form = packed::form_for_once(o);
   return library::kIsQuick && form == Form::kDirect ? Form::kNone : form;
 }
 
 Form backward_data_form(const Conv2dShape& o) {
   if (o.stride_h != 1 || o.stride_w != 1 || o.k < 16) return Form::kNone;
-  return once(packed::form_of(packed::transposed(o)));
+  return once(packed::transposed(o));
 }
 
 float* packed_scratch(const Conv2dShape& o, Form form) {
@@ -59,7 +60,7 @@ void conv2d_bias_add_relu(Cpu, const float* x, const float* w, const float* bias
                           float* y, bool relu, const Conv2dShape& o) {
   const int64_t count = output_pixels(o) * o.k;
   if (count == 0) return;
-  if (const Form form = once(packed::form_of(o)); form != Form::kNone) {
+  if (const Form form = once(o); form != Form::kNone) {
     float* filters = packed_scratch(o, form);
     packed::pack(w, filters, o, form);
     return packed::run(x, filters, bias, z, y, relu, o, form);
@@ -113,7 +114,7 @@ void conv2d_backward_weight(Cpu, const float* dy, const float* x, float* dw, flo
 
 const char* conv2d_implementation(Cpu, Conv2dPass pass, const Conv2dShape& o) {
   Form form = Form::kNone;
-  if (pass == Conv2dPass::kForward) form = once(packed::form_of(o));
+  if (pass == Conv2dPass::kForward) form = once(o);
   if (pass == Conv2dPass::kBackwardData) form = backward_data_form(o);
   return form == Form::kNone ? library::conv2d_implementation(pass, o) : packed::name_of(form);
 }

@@ -55,9 +55,12 @@ void product_of_whole(const TileProduct& o) {
     const Vector bias = o.bias != nullptr ? load(o.bias + j * kLanes) : Vector{};
     for (int i = 0; i < Rows; ++i) sums.of[i][j] = bias;
   }
-  // Lines that are about to be written are first read, from far away where outputs are large.
+  // What the last lines of this function touch is far away where outputs are large: ask for it now.
   for (int i = 0; i < Rows; ++i) {
     for (int j = 0; j < kColumns; j += 16) __builtin_prefetch(o.y + i * o.stride + j, 1);
+  }
+  for (int i = 0; i < Rows && o.z != nullptr; ++i) {
+    for (int j = 0; j < kColumns; j += 16) __builtin_prefetch(o.z + i * o.stride + j);
   }
   const float* filters = o.filters;
   const float* const* rows = o.rows;

@@ -387,6 +387,11 @@ Form form_of(const Conv2dShape& o) {
   return allow_winograd() && pays_by_winograd(o) ? Form::kWinograd : Form::kDirect;
 }
 
+Form form_for_once(const Conv2dShape& o) {
+  const Form form = form_of(o);
+  return form == Form::kWinograd && winograd_grid(o).tiles < 128 ? Form::kDirect : form;
+}
+
 const char* name_of(Form form) {
   const bool wide = conv_tiles() == &kAvx512Tiles;
   if (form == Form::kWinograd) return wide ? "winograd:avx512" : "winograd:avx2";

@@ -18,6 +18,8 @@ enum class Form {
 
 // The form for a shape: a rule on it and on allow_winograd() (kernels/policy.h).
 Form form_of(const Conv2dShape& shape);
+// The form for filters that are packed for a single call: Winograd's takes more pixels to pay.
+Form form_for_once(const Conv2dShape& shape);
 const char* name_of(Form form);
 
 // The convolution of dy with turned filters that is the gradient of x, if stride is 1.
