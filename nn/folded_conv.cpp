@@ -54,9 +54,11 @@ Variable FoldedConv::operator()(const Conv2d& conv, const BatchNorm2d& bn, const
   };
   if (x.device().type != DeviceType::kCpu) return convolve(fold(conv, bn, x.dtype()));
 
+  if (x.dtype() != DType::kFloat32) return convolve(kept(conv, bn, x.dtype(), {}, 0));
+
   const kernels::Conv2dShape shape = conv2d_shape("conv2d", x, conv.weight.value(), options);
   const Shape out = {shape.n, shape.out_h(), shape.out_w(), shape.k};
-  const bool fits = x.dtype() == DType::kFloat32 && (!z.defined() || z.shape() == out);
+  const bool fits = !z.defined() || z.shape() == out;  // otherwise the op says what is wrong
   const int64_t packed_size = fits ? kernels::conv2d_packed_size(Cpu{}, shape) : 0;
   const Folded folded = kept(conv, bn, x.dtype(), shape, packed_size);
   if (packed_size == 0) return convolve(folded);
