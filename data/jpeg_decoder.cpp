@@ -35,7 +35,8 @@ void set_jpeg_decoder(JpegDecoder decoder) {
   if (decoder == JpegDecoder::kTurbo && !kHasTurbo) {
     throw UsageError(
         "this program was built without libjpeg-turbo, which decodes JPEGs for --decoder turbo; "
-        "choose stb, or build it with Debian's libturbojpeg0-dev");
+        "build it with Debian's libturbojpeg0-dev, or choose stb where nothing was begun with "
+        "turbo");
   }
   chosen = decoder;
 }

@@ -99,6 +99,8 @@ ModelCard take_card(const fs::path& path, std::map<std::string, std::string>& me
   take(kStd,
        [&](const std::string& text) { card.std = json::parse(text).get<std::array<float, 3>>(); });
   take(kDecoder, [&](const std::string& text) { card.decoder = text; });
+  // Glassnet wrote this before there was a choice.
+  if (!card.model.empty() && card.decoder.empty()) card.decoder = "stb";
   card.image_size = image_size.value_or(card.image_size);
   if (const auto fault = fault_of(card)) {
     throw Error(fmt::format("{}: its metadata is wrong: expected {}", path.string(), *fault));

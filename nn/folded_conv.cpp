@@ -26,22 +26,24 @@ FoldedConv::Folded FoldedConv::fold(const Conv2d& conv, const BatchNorm2d& bn, D
 
 FoldedConv::Folded FoldedConv::kept(const Conv2d& conv, const BatchNorm2d& bn, DType type,
                                     const kernels::Conv2dShape& shape, int64_t packed_size) {
-  const std::vector<uint64_t> versions = {conv.weight.value().version(),
-                                          bn.weight.value().version(), bn.bias.value().version(),
-                                          bn.running_mean.version(), bn.running_var.version()};
-  const std::lock_guard lock(mutex_);
-  if (versions != versions_) {
-    kept_.clear();
-    versions_ = versions;
+  std::vector<Source> sources;
+  for (const Tensor& part :
+       {conv.weight.value(), bn.weight.value(), bn.bias.value(), bn.running_mean, bn.running_var}) {
+    sources.push_back({part.raw(), part.version()});
   }
-  Folded& folded = kept_[{type, packed_size}];
-  if (folded.weight.defined()) return folded;
-  folded = fold(conv, bn, type);
+  const std::lock_guard lock(mutex_);
+  if (sources != sources_) {
+    kept_.clear();
+    sources_ = sources;
+  }
+  const std::pair key(type, packed_size);
+  if (const auto found = kept_.find(key); found != kept_.end()) return found->second;
+  Folded folded = fold(conv, bn, type);
   if (packed_size > 0) {
     const Tensor plain = std::exchange(folded.weight, Tensor::empty({packed_size}));
     kernels::conv2d_pack(Cpu{}, plain.data<float>(), folded.weight.data<float>(), shape);
   }
-  return folded;
+  return kept_.emplace(key, folded).first->second;
 }
 
 Variable FoldedConv::operator()(const Conv2d& conv, const BatchNorm2d& bn, const Variable& x_,
@@ -58,7 +60,8 @@ Variable FoldedConv::operator()(const Conv2d& conv, const BatchNorm2d& bn, const
 
   const kernels::Conv2dShape shape = conv2d_shape("conv2d", x, conv.weight.value(), options);
   const Shape out = {shape.n, shape.out_h(), shape.out_w(), shape.k};
-  const bool fits = !z.defined() || z.shape() == out;  // otherwise the op says what is wrong
+  const bool fits = !z.defined() || (z.shape() == out && z.dtype() == x.dtype() &&
+                                     z.device() == x.device());  // else the op says what is wrong
   const int64_t packed_size = fits ? kernels::conv2d_packed_size(Cpu{}, shape) : 0;
   const Folded folded = kept(conv, bn, x.dtype(), shape, packed_size);
   if (packed_size == 0) return convolve(folded);

@@ -37,7 +37,12 @@ class FoldedConv {
               const kernels::Conv2dShape& shape, int64_t packed_size);
 
   std::mutex mutex_;
-  std::vector<uint64_t> versions_;  // of what went into those below
+  struct Source {
+    const void* data;
+    uint64_t version;
+    bool operator==(const Source&) const = default;
+  };
+  std::vector<Source> sources_;  // of those below
   // By type and packed size (0: not packed), since they depend on the input.
   std::map<std::pair<DType, int64_t>, Folded> kept_;
 };

@@ -36,8 +36,9 @@ class Tensor {
   // True when no other Tensor shares the storage, so that writing in place is seen by nobody.
   bool unique() const { return storage_ && storage_.use_count() == 1; }
 
-  // Equal numbers mean equal elements: it changes whenever a tensor of the same storage is asked
-  // for elements to write (`data` and `raw` of one that is not const). 0 for none.
+  // Changes whenever a tensor of the same storage is asked for elements to write (`data` and `raw`
+  // of one that is not const): at the same address, equal numbers mean equal elements, unless
+  // somebody kept the pointer and wrote later. No two storages share a number. 0 for none.
   uint64_t version() const { return defined() ? storage_->version() : 0; }
 
   // The elements, checked against the element type. Host pointers only on the CPU.

@@ -110,9 +110,10 @@ TEST_F(CommandLine, KeepsTheNormalisationItWasTrainedWith) {
 
 TEST_F(CommandLine, DecodesAsTheNetworkWasTrained) {
   ASSERT_EQ(run("train {0}/scenes --model resnet18 --image-size 32 --epochs 1 --batch-size 12 "
-                "--decoder stb --out {0}/stb")
+                "--decoder stb --winograd --out {0}/stb")
                 .code,
             0);
+  EXPECT_EQ(nlohmann::json::parse(contents(path("stb/config.json")))["winograd"], true);
   EXPECT_EQ(nlohmann::json::parse(contents(path("stb/config.json")))["decoder"], "stb");
   const std::string usual = name_of(parse_jpeg_decoder("auto"));
   EXPECT_EQ(nlohmann::json::parse(contents(path("run/config.json")))["decoder"], usual);

@@ -564,10 +564,12 @@ TEST_F(Trainer, ReadsConfigurationsOfEarlierVersions) {
   config.erase("patience");
   config.erase("stop_by");
   config.erase("decoder");
+  config.erase("winograd");
   write_file_atomically(path, config.dump());
   EXPECT_TRUE(load_config(path).options.freeze.empty());
   EXPECT_TRUE(load_config(path).options.lr_scale.empty());
   EXPECT_EQ(load_config(path).options.patience, 0);
+  EXPECT_FALSE(load_config(path).options.winograd);
   EXPECT_EQ(load_config(path).options.decoder, "stb") << "the only one there was";
   config.erase("momentum");
   write_file_atomically(path, config.dump());

@@ -1,6 +1,6 @@
 // The inner loops of our own convolutions on the CPU, once for each vector instruction set.
 //
-// A tile is a few output pixels (rows) times two vectors of filters (columns), whose sums stay in
+// A tile is a few output pixels (rows) times a few vectors of filters (columns), whose sums stay in
 // registers while the reduction runs. A pixel's part of the input is reached by pointers, one per
 // tap of the filter, so that no patches are ever unfolded (Dukhan 2019, "The Indirect Convolution
 // Algorithm"). Winograd's convolution F(4x4, 3x3) (Lavin and Gray 2016) shares the product.
@@ -37,13 +37,13 @@ struct WinogradOutput {
   bool relu;
 };
 
-inline constexpr int kMostRows = 14;  // of any set's tile
+inline constexpr int kMostRows = 6;  // of any set's tile
 
 struct ConvTiles {
   const char* name;
   int lanes;    // of a vector
   int rows;     // of a tile
-  int columns;  // of a tile: two vectors
+  int columns;  // of a tile
   void (*product)(const TileProduct&);
   // v[e] = (B^T d B)[e] over `channels`, a multiple of lanes, of the 6 x 6 pixels d; point e is
   // written at v + e * point_stride.

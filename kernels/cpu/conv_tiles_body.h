@@ -13,6 +13,7 @@ constexpr int kLanes = 16, kRows = 6,
 constexpr int kLanes = 8, kRows = 6, kVectors = 2;  // 12, 2 and 1 in 16
 #endif
 constexpr int kColumns = kVectors * kLanes;
+static_assert(kRows <= kMostRows);
 constexpr int kUnroll = 4;  // steps of the reduction for which a row's pointer is loaded once
 
 using Vector = float __attribute__((vector_size(kLanes * sizeof(float)), aligned(4)));
@@ -81,7 +82,7 @@ void product_of_whole(const TileProduct& o) {
   }
 }
 
-// Fewer columns than two vectors: in a tile of its own, of which the wanted part is copied.
+// Fewer columns than a whole tile's: in a tile of its own, of which the wanted part is copied.
 template <int Rows>
 void product_of_part(const TileProduct& o) {
   float bias[kColumns] = {}, z[Rows * kColumns] = {}, y[Rows * kColumns];

@@ -40,15 +40,17 @@ WinogradGrid winograd_grid(const Conv2dShape& o) {
   return {down, across, o.n * down * across};
 }
 
-// Where pixels are many enough to pay for reading four times as many filters, and fill the tiles.
+// Where the pixels of an image fill the tiles. Their number does not count, so that an image's
+// numbers do not depend on the images beside it.
 bool pays_by_winograd(const Conv2dShape& o) {
   if (o.r != 3 || o.s != 3 || o.stride_h != 1 || o.stride_w != 1) return false;
   if (o.dilation_h != 1 || o.dilation_w != 1 || o.c % 16 != 0 || o.k % 16 != 0) return false;
-  const int64_t tiles = winograd_grid(o).tiles, pixels = o.n * o.out_h() * o.out_w();
-  return tiles >= 20 && 58 * tiles <= 9 * pixels;
+  Conv2dShape one = o;
+  one.n = 1;
+  return 58 * winograd_grid(one).tiles <= 9 * o.out_h() * o.out_w();
 }
 
-// Where filter j, tap t and channel i lie in the filters given: at j * filter + t * tap + i.
+// Filter j, tap t and channel i lie at j * filter_step + t * tap_step + i * inner_step.
 struct FilterLayout {
   int64_t filters, taps, inner;
   int64_t filter_step, tap_step, inner_step;
@@ -393,7 +395,7 @@ Form form_for_once(const Conv2dShape& o) {
 }
 
 const char* name_of(Form form) {
-  const bool wide = conv_tiles() == &kAvx512Tiles;
+  const bool wide = conv_tiles()->lanes == 16;
   if (form == Form::kWinograd) return wide ? "winograd:avx512" : "winograd:avx2";
   return wide ? "direct:avx512" : "direct:avx2";
 }

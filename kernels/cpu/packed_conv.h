@@ -16,13 +16,15 @@ enum class Form {
   kWinograd,  // F(4x4, 3x3): a quarter of them, and a larger rounding error
 };
 
-// The form for a shape: a rule on it and on allow_winograd() (kernels/policy.h).
+// The form for a shape: a rule on it, but for the number of images, and on allow_winograd()
+// (kernels/policy.h).
 Form form_of(const Conv2dShape& shape);
 // The form for filters that are packed for a single call: Winograd's takes more pixels to pay.
 Form form_for_once(const Conv2dShape& shape);
 const char* name_of(Form form);
 
-// The convolution of dy with turned filters that is the gradient of x, if stride is 1.
+// The convolution of dy with turned filters that is the gradient of x. Here and in pack_transposed
+// the stride must be 1, and there must be at least 16 filters.
 Conv2dShape transposed(const Conv2dShape& shape);
 
 int64_t packed_size(const Conv2dShape& shape, Form form);  // floats
