@@ -26,11 +26,10 @@ FoldedConv::Folded FoldedConv::fold(const Conv2d& conv, const BatchNorm2d& bn, D
 
 FoldedConv::Folded FoldedConv::kept(const Conv2d& conv, const BatchNorm2d& bn, DType type,
                                     const kernels::Conv2dShape& shape, int64_t packed_size) {
-  std::vector<Source> sources;
-  for (const Tensor& part :
-       {conv.weight.value(), bn.weight.value(), bn.bias.value(), bn.running_mean, bn.running_var}) {
-    sources.push_back({part.raw(), part.version()});
-  }
+  const auto source = [](const Tensor& x) { return Source{x.raw(), x.version()}; };
+  const std::array sources = {source(conv.weight.value()), source(bn.weight.value()),
+                              source(bn.bias.value()), source(bn.running_mean),
+                              source(bn.running_var)};
   const std::lock_guard lock(mutex_);
   if (sources != sources_) {
     kept_.clear();
@@ -55,7 +54,6 @@ Variable FoldedConv::operator()(const Conv2d& conv, const BatchNorm2d& bn, const
                                 rectified);
   };
   if (x.device().type != DeviceType::kCpu) return convolve(fold(conv, bn, x.dtype()));
-
   if (x.dtype() != DType::kFloat32) return convolve(kept(conv, bn, x.dtype(), {}, 0));
 
   const kernels::Conv2dShape shape = conv2d_shape("conv2d", x, conv.weight.value(), options);

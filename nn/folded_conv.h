@@ -1,10 +1,10 @@
 // Inference's convolution, with the batch norm behind it folded in.
 #pragma once
 
+#include <array>
 #include <map>
 #include <mutex>
 #include <utility>
-#include <vector>
 
 #include "autograd/conv2d_shape.h"
 
@@ -36,13 +36,13 @@ class FoldedConv {
   Folded kept(const Conv2d& conv, const BatchNorm2d& bn, DType type,
               const kernels::Conv2dShape& shape, int64_t packed_size);
 
-  std::mutex mutex_;
   struct Source {
     const void* data;
     uint64_t version;
     bool operator==(const Source&) const = default;
   };
-  std::vector<Source> sources_;  // of those below
+  std::mutex mutex_;
+  std::array<Source, 5> sources_ = {};  // of those below
   // By type and packed size (0: not packed), since they depend on the input.
   std::map<std::pair<DType, int64_t>, Folded> kept_;
 };

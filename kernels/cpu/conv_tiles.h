@@ -3,7 +3,12 @@
 // A tile is a few output pixels (rows) times a few vectors of filters (columns), whose sums stay in
 // registers while the reduction runs. A pixel's part of the input is reached by pointers, one per
 // tap of the filter, so that no patches are ever unfolded (Dukhan 2019, "The Indirect Convolution
-// Algorithm"). Winograd's convolution F(4x4, 3x3) (Lavin and Gray 2016) shares the product.
+// Algorithm"). Winograd's convolution F(4x4, 3x3) shares the product: of a tile d of
+// 6 x 6 pixels and a filter g of 3 x 3 it makes 4 x 4 outputs,
+//
+//   Y = A^T [(G g G^T) * (B^T d B)] A      (Lavin and Gray 2016, equation 8)
+//
+// where * is element by element, summed over channels: a matrix product for each of 36 points.
 #pragma once
 
 #include <cstdint>

@@ -40,7 +40,8 @@ WinogradGrid winograd_grid(const Conv2dShape& o) {
   return {down, across, o.n * down * across};
 }
 
-// Where the pixels of an image fill the tiles. Their number does not count, so that an image's
+// Where the pixels of an image fill the tiles: 36 products for 16 outputs instead of 9 for each,
+// at 1.6 times the price of a product for the transforms. Images do not count, so that an image's
 // numbers do not depend on the images beside it.
 bool pays_by_winograd(const Conv2dShape& o) {
   if (o.r != 3 || o.s != 3 || o.stride_h != 1 || o.stride_w != 1) return false;
