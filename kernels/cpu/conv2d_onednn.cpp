@@ -1,9 +1,11 @@
-// Convolution on the CPU: oneDNN, or our own patches-times-weights product where that is quicker.
+// oneDNN's convolutions, in float32 and bfloat16, or for float32 our own patches-times-weights
+// product where that is quicker.
 //
 // A `Plan` is everything that can be prepared for one pass of one shape: the chosen form, the
 // primitive, the reorders around it, and how much scratch they need. Plans are kept in a cache, so
 // that a step in its steady state only runs primitives. The choice is a rule on the shape, never a
 // timing, so that a run repeats bit by bit.
+#include "kernels/cpu/bf16_units.h"
 #include "kernels/cpu/conv2d_library.h"
 
 #include <array>
@@ -31,8 +33,9 @@ using dnnl::memory;
 struct Key {
   Conv2dPass pass;
   Conv2dShape shape;
-  bool bias;
-  int threads;  // primitives are made for a number of threads
+  memory::data_type type;  // of input, weights and output
+  bool bias;               // float32
+  int threads;             // primitives are made for a number of threads
   bool operator==(const Key&) const = default;
 };
 
@@ -65,16 +68,16 @@ struct Layouts {
   memory::desc input, weights, bias, output;
 };
 
-Layouts our_layouts(const Conv2dShape& o) {
+Layouts our_layouts(const Key& key) {
   using Tag = memory::format_tag;
-  const auto f32 = memory::data_type::f32;
+  const Conv2dShape& o = key.shape;
   Layouts d;
-  d.input = memory::desc({o.n, o.c, o.h, o.w}, f32, Tag::nhwc);
-  d.output = memory::desc({o.n, o.k, o.out_h(), o.out_w()}, f32, Tag::nhwc);
-  d.bias = memory::desc({o.k}, f32, Tag::a);
+  d.input = memory::desc({o.n, o.c, o.h, o.w}, key.type, Tag::nhwc);
+  d.output = memory::desc({o.n, o.k, o.out_h(), o.out_w()}, key.type, Tag::nhwc);
+  d.bias = memory::desc({o.k}, memory::data_type::f32, Tag::a);
   const int64_t g = o.groups;
-  d.weights = g == 1 ? memory::desc({o.k, o.c, o.r, o.s}, f32, Tag::ohwi)
-                     : memory::desc({g, o.k / g, o.c / g, o.r, o.s}, f32, Tag::gohwi);
+  d.weights = g == 1 ? memory::desc({o.k, o.c, o.r, o.s}, key.type, Tag::ohwi)
+                     : memory::desc({g, o.k / g, o.c / g, o.r, o.s}, key.type, Tag::gohwi);
   return d;
 }
 
@@ -85,7 +88,7 @@ memory::desc free_layout(const memory::desc& ours) {
 // What oneDNN offers for a pass when the activations lie in our layout, or in any.
 dnnl::primitive_desc describe(const Key& key, bool our_activations) {
   const Conv2dShape& o = key.shape;
-  const Layouts ours = our_layouts(o);
+  const Layouts ours = our_layouts(key);
   const memory::desc input = our_activations ? ours.input : free_layout(ours.input);
   const memory::desc output = our_activations ? ours.output : free_layout(ours.output);
   const memory::desc weights = free_layout(ours.weights);
@@ -137,8 +140,9 @@ Roles roles_of(Conv2dPass pass) {
 }
 
 // oneDNN has one type for what it reads and what it writes.
-float* as_mutable(const float* p) {
-  return const_cast<float*>(p);
+template <class T>
+T* as_mutable(const T* p) {
+  return const_cast<T*>(p);
 }
 
 size_t aligned(size_t bytes) {
@@ -157,7 +161,7 @@ class Plan {
 
   // The pass decides which of input, weights and output is written; the others are only read.
   // `bias` only goes forward.
-  void run(float* input, float* weights, const float* bias, float* output) const;
+  void run(void* input, void* weights, const float* bias, void* output) const;
 
  private:
   // A tensor of the primitive, in our layout and in the primitive's.
@@ -169,7 +173,7 @@ class Plan {
     bool reordered() const { return ours != theirs; }
   };
 
-  void run_im2col(float* input, float* weights, const float* bias, float* output) const;
+  void run_im2col(void* input, void* weights, const float* bias, void* output) const;
 
   Key key_;
   Form form_;
@@ -190,7 +194,7 @@ Plan::Plan(const Key& key, Form form) : key_(key), form_(form) {
   name_ = description.impl_info_str();
   if (is_reference()) return;  // nobody will run it
   primitive_ = dnnl::primitive(description.get());
-  layouts_ = our_layouts(key.shape);
+  layouts_ = our_layouts(key);
   scratchpad_ = description.scratchpad_desc();
   size_t shared_scratchpad = scratchpad_.get_size();  // one primitive runs at a time
 
@@ -217,7 +221,7 @@ Plan::Plan(const Key& key, Form form) : key_(key), form_(form) {
   }
 }
 
-void Plan::run(float* input, float* weights, const float* bias, float* output) const {
+void Plan::run(void* input, void* weights, const float* bias, void* output) const {
   if (form_ == Form::kIm2col) return run_im2col(input, weights, bias, output);
 
   auto* scratch = static_cast<char*>(thread_scratch<Plan>().get(scratch_bytes_));
@@ -231,7 +235,7 @@ void Plan::run(float* input, float* weights, const float* bias, float* output) c
                              {DNNL_ARG_SCRATCHPAD, in_scratch(operand.reorder_scratchpad, 0)}});
   };
   const Roles roles = roles_of(key_.pass);
-  const std::array<float*, 3> pointers = {input, weights, output};
+  const std::array<void*, 3> pointers = {input, weights, output};
   std::array<memory, 3> ours, theirs;
   for (int i = 0; i < 3; ++i) {
     const Operand& operand = operands_[i];
@@ -252,15 +256,18 @@ void Plan::run(float* input, float* weights, const float* bias, float* output) c
   stream().wait();
 }
 
-void Plan::run_im2col(float* input, float* weights, const float* bias, float* output) const {
+void Plan::run_im2col(void* input, void* weights, const float* bias, void* output) const {
   const Conv2dShape& o = key_.shape;
+  auto* const x = static_cast<float*>(input);
+  auto* const w = static_cast<float*>(weights);
+  auto* const y = static_cast<float*>(output);
   switch (key_.pass) {
     case Conv2dPass::kForward:
-      return im2col::forward(input, weights, bias, output, o);
+      return im2col::forward(x, w, bias, y, o);
     case Conv2dPass::kBackwardData:
-      return im2col::backward_data(output, weights, input, o);
+      return im2col::backward_data(y, w, x, o);
     case Conv2dPass::kBackwardWeight:
-      return im2col::backward_weight(output, input, weights, o);
+      return im2col::backward_weight(y, x, w, o);
   }
 }
 
@@ -278,6 +285,7 @@ std::vector<Form> preferred_forms(const Key& key) {
   const std::vector<Form> product = {Form::kIm2col, Form::kNhwc, Form::kAny};
   const std::vector<Form> ours = {Form::kNhwc, Form::kAny, Form::kIm2col};
   const std::vector<Form> any = {Form::kAny, Form::kNhwc, Form::kIm2col};
+  if (key.type != memory::data_type::f32) return {Form::kNhwc, Form::kAny};
   if (o.groups > 1) return ours;
   switch (key.pass) {
     case Conv2dPass::kForward:
@@ -297,6 +305,7 @@ std::vector<Form> preferred_forms(const Key& key) {
   return ours;
 }
 
+// Null where oneDNN has no more than a plain loop, and we have nothing in the type.
 std::shared_ptr<const Plan> make_plan(const Key& key) {
   for (const Form form : preferred_forms(key)) {
     try {
@@ -306,6 +315,7 @@ std::shared_ptr<const Plan> make_plan(const Key& key) {
       if (error.status != dnnl_unimplemented) throw;
     }
   }
+  if (key.type != memory::data_type::f32) return nullptr;
   return std::make_shared<const Plan>(key, Form::kIm2col);
 }
 
@@ -330,9 +340,10 @@ class PlanCache {
   std::list<std::pair<Key, std::shared_ptr<const Plan>>> plans_;  // the last used one first
 };
 
-std::shared_ptr<const Plan> plan_for(Conv2dPass pass, const Conv2dShape& shape, bool bias) {
+std::shared_ptr<const Plan> plan_for(Conv2dPass pass, const Conv2dShape& shape, bool bias,
+                                     memory::data_type type = memory::data_type::f32) {
   static PlanCache cache;
-  return cache.get({pass, shape, bias, thread_count()});
+  return cache.get({pass, shape, type, bias, thread_count()});
 }
 
 }  // namespace
@@ -362,4 +373,38 @@ const char* conv2d_implementation(Conv2dPass pass, const Conv2dShape& o) {
 }
 
 }  // namespace library
+
+namespace bf16_units {
+namespace {
+
+bool run(Conv2dPass pass, const Conv2dShape& shape, const bfloat16* input, const bfloat16* weights,
+         const float* bias, const bfloat16* output) {
+  const auto plan = plan_for(pass, shape, bias != nullptr, memory::data_type::bf16);
+  if (plan == nullptr) return false;
+  plan->run(as_mutable(input), as_mutable(weights), bias, as_mutable(output));
+  return true;
+}
+
+}  // namespace
+
+bool present() {
+  // Each set's bits hold those of the sets that it contains; AMX contains AVX-512 BF16.
+  const auto has = static_cast<unsigned>(dnnl::get_effective_cpu_isa());
+  constexpr auto kWanted = static_cast<unsigned>(dnnl::cpu_isa::avx512_core_bf16);
+  return (has & kWanted) == kWanted;
+}
+
+bool forward(const bfloat16* x, const bfloat16* w, const float* bias, bfloat16* y,
+             const Conv2dShape& shape) {
+  return run(Conv2dPass::kForward, shape, x, w, bias, y);
+}
+bool backward_data(const bfloat16* dy, const bfloat16* w, bfloat16* dx, const Conv2dShape& shape) {
+  return run(Conv2dPass::kBackwardData, shape, dx, w, nullptr, dy);
+}
+bool backward_weight(const bfloat16* dy, const bfloat16* x, bfloat16* dw,
+                     const Conv2dShape& shape) {
+  return run(Conv2dPass::kBackwardWeight, shape, x, dw, nullptr, dy);
+}
+
+}  // namespace bf16_units
 }  // namespace glassnet::kernels
