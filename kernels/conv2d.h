@@ -25,6 +25,10 @@ struct Conv2dShape {
 
   int64_t out_h() const { return (h + 2 * pad_h - dilation_h * (r - 1) - 1) / stride_h + 1; }  // P
   int64_t out_w() const { return (w + 2 * pad_w - dilation_w * (s - 1) - 1) / stride_w + 1; }  // Q
+  // Elements of x, y and w.
+  int64_t input_size() const { return n * h * w * c; }
+  int64_t output_size() const { return n * out_h() * out_w() * k; }
+  int64_t weights_size() const { return k * r * s * c / groups; }
   bool operator==(const Conv2dShape&) const = default;
 };
 

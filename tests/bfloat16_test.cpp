@@ -31,34 +31,24 @@ void PrintTo(const ConvCase& row, std::ostream* out) {
   *out << row.name;
 }
 
-int64_t input_size(const Conv2dShape& o) {
-  return o.n * o.h * o.w * o.c;
-}
-int64_t output_size(const Conv2dShape& o) {
-  return o.n * o.out_h() * o.out_w() * o.k;
-}
-int64_t weight_size(const Conv2dShape& o) {
-  return o.k * o.r * o.s * o.c / o.groups;
-}
-
 template <class T>
 struct Results {
   std::vector<T> y, dx, dw, dbias;
 };
 template <class T>
 Results<T> unwritten_results(const Conv2dShape& o) {
-  return {unwritten<T>(output_size(o)), unwritten<T>(input_size(o)), unwritten<T>(weight_size(o)),
-          unwritten<T>(o.k)};
+  return {unwritten<T>(o.output_size()), unwritten<T>(o.input_size()),
+          unwritten<T>(o.weights_size()), unwritten<T>(o.k)};
 }
 
 class BFloat16Convolution : public testing::TestWithParam<ConvCase> {
  protected:
   const Conv2dShape o_ = GetParam().shape;
-  const std::vector<bfloat16> x_ = random_numbers<bfloat16>(input_size(o_), 1),
-                              w_ = random_numbers<bfloat16>(weight_size(o_), 2),
+  const std::vector<bfloat16> x_ = random_numbers<bfloat16>(o_.input_size(), 1),
+                              w_ = random_numbers<bfloat16>(o_.weights_size(), 2),
                               bias_ = random_numbers<bfloat16>(o_.k, 3),
-                              dy_ = random_numbers<bfloat16>(output_size(o_), 4),
-                              z_ = random_numbers<bfloat16>(output_size(o_), 5);
+                              dy_ = random_numbers<bfloat16>(o_.output_size(), 4),
+                              z_ = random_numbers<bfloat16>(o_.output_size(), 5);
 
   template <class T>
   Results<T> run(const std::vector<T>& x, const std::vector<T>& w, const std::vector<T>& bias,
@@ -93,7 +83,7 @@ TEST_P(BFloat16Convolution, ByInstructionsOfItsOwnIsRoundedOnce) {
   if (bf16_units::forward(x_.data(), w_.data(), bias.data(), got.y.data(), o_)) {
     EXPECT_LT(error_of(got.y, truth.y), kOneRounding);
   } else {
-    EXPECT_TRUE(same_bits(got.y, unwritten<bfloat16>(output_size(o_))));
+    EXPECT_TRUE(same_bits(got.y, unwritten<bfloat16>(o_.output_size())));
   }
   if (bf16_units::backward_data(dy_.data(), w_.data(), got.dx.data(), o_)) {
     EXPECT_LT(error_of(got.dx, truth.dx), kOneRounding);
@@ -108,7 +98,7 @@ TEST_P(BFloat16Convolution, ShowsANaNBehindItsReLU) {
   auto z = z_;
   z.front() = from_float<bfloat16>(kNaN);
   const std::vector<float> bias(static_cast<size_t>(o_.k), -1e30F);
-  auto y = unwritten<bfloat16>(output_size(o_));
+  auto y = unwritten<bfloat16>(o_.output_size());
   conv2d_bias_add_relu(Cpu{}, x_.data(), w_.data(), bias.data(), z.data(), y.data(), true, o_);
   EXPECT_TRUE(std::isnan(to_float(y.front())));
   EXPECT_EQ(to_float(y.back()), 0);

@@ -70,16 +70,6 @@ double rounding() {
   return std::is_same_v<T, float16> ? 6e-4 : 4.5e-3;
 }
 
-int64_t input_size(const Conv2dShape& o) {
-  return o.n * o.h * o.w * o.c;
-}
-int64_t output_size(const Conv2dShape& o) {
-  return o.n * o.out_h() * o.out_w() * o.k;
-}
-int64_t weights_size(const Conv2dShape& o) {
-  return o.k * o.r * o.s * o.c / o.groups;
-}
-
 // ---- The CPU's fused convolution ----------------------------------------------------------------
 
 TEST(Conv2dBiasAddRelu, TheDefinitionAddsThenClips) {
@@ -100,9 +90,9 @@ TEST(Conv2dBiasAddRelu, Float32MatchesTheDefinition) {
   for (const Conv2dShape& o :
        {Conv2dShape{2, 14, 14, 16, 24, 3, 3, 2, 2, 1, 1}, Conv2dShape{1, 7, 5, 3, 5, 3, 3},
         Conv2dShape{2, 40, 40, 8, 16, 1, 1}, Conv2dShape{0, 8, 8, 4, 6, 3, 3, 1, 1, 1, 1}}) {
-    const auto x = random_values<float>(input_size(o), 1),
-               w = random_values<float>(weights_size(o), 2);
-    const auto bias = random_values<float>(o.k, 3), z = random_values<float>(output_size(o), 4);
+    const auto x = random_values<float>(o.input_size(), 1),
+               w = random_values<float>(o.weights_size(), 2);
+    const auto bias = random_values<float>(o.k, 3), z = random_values<float>(o.output_size(), 4);
     const auto wide_x = widened(x), wide_w = widened(w), wide_bias = widened(bias),
                wide_z = widened(z);
     for (const bool residual : {false, true}) {
@@ -127,10 +117,10 @@ TEST(Conv2dBiasAddRelu, NanPassesTheRelu) {
   EXPECT_TRUE(std::isnan(y));
   // By the library, which has a ReLU of its own.
   const Conv2dShape large = {2, 40, 40, 16, 32, 3, 3, 1, 1, 1, 1};
-  const std::vector<float> values(static_cast<size_t>(input_size(large)), x),
-      weights(static_cast<size_t>(weights_size(large)), 1), biases(32);
+  const std::vector<float> values(static_cast<size_t>(large.input_size()), x),
+      weights(static_cast<size_t>(large.weights_size()), 1), biases(32);
   for (const bool residual : {false, true}) {
-    std::vector<float> made(static_cast<size_t>(output_size(large)));
+    std::vector<float> made(static_cast<size_t>(large.output_size()));
     const std::vector<float> added(made.size());
     conv2d_bias_add_relu(Cpu{}, values.data(), weights.data(), biases.data(),
                          residual ? added.data() : nullptr, made.data(), true, large);
@@ -183,13 +173,13 @@ class DeviceConv2d : public DeviceTest, public testing::WithParamInterface<ConvC
 
 TEST_P(DeviceConv2d, ForwardMatchesTheDefinition) {
   for_each_type([&]<class T>() {
-    const auto x = random_values<T>(input_size(o_), 1), w = random_values<T>(weights_size(o_), 2);
+    const auto x = random_values<T>(o_.input_size(), 1), w = random_values<T>(o_.weights_size(), 2);
     const auto bias = random_values<T>(o_.k, 3);
     const auto wide_x = widened(x), wide_w = widened(w), wide_bias = widened(bias);
     const DeviceArray<T> dx(x), dw(w), dbias(bias);
     for (const bool with_bias : {false, true}) {
-      const DeviceArray<T> y(space<T>(output_size(o_)));
-      std::vector<double> truth(static_cast<size_t>(output_size(o_)));
+      const DeviceArray<T> y(space<T>(o_.output_size()));
+      std::vector<double> truth(static_cast<size_t>(o_.output_size()));
       conv2d_forward(device(), dx.get(), dw.get(), with_bias ? dbias.get() : nullptr, y.get(), o_);
       conv2d_forward(Cpu{}, wide_x.data(), wide_w.data(), with_bias ? wide_bias.data() : nullptr,
                      truth.data(), o_);
@@ -200,11 +190,11 @@ TEST_P(DeviceConv2d, ForwardMatchesTheDefinition) {
 
 TEST_P(DeviceConv2d, GradientsMatchTheDefinition) {
   for_each_type([&]<class T>() {
-    const auto x = random_values<T>(input_size(o_), 1), w = random_values<T>(weights_size(o_), 2);
-    const auto dy = random_values<T>(output_size(o_), 4);
+    const auto x = random_values<T>(o_.input_size(), 1), w = random_values<T>(o_.weights_size(), 2);
+    const auto dy = random_values<T>(o_.output_size(), 4);
     const auto wide_x = widened(x), wide_w = widened(w), wide_dy = widened(dy);
     const DeviceArray<T> there_x(x), there_w(w), there_dy(dy);
-    const DeviceArray<T> dx(space<T>(input_size(o_))), dw(space<T>(weights_size(o_)));
+    const DeviceArray<T> dx(space<T>(o_.input_size())), dw(space<T>(o_.weights_size()));
     const DeviceArray<T> dbias(space<T>(o_.k));
     std::vector<double> true_dx(x.size()), true_dw(w.size()), true_dbias(static_cast<size_t>(o_.k));
     conv2d_backward_data(device(), there_dy.get(), there_w.get(), dx.get(), o_);
@@ -220,8 +210,8 @@ TEST_P(DeviceConv2d, GradientsMatchTheDefinition) {
 
 TEST_P(DeviceConv2d, FusedMatchesTheDefinition) {
   for_each_type([&]<class T>() {
-    const auto x = random_values<T>(input_size(o_), 1), w = random_values<T>(weights_size(o_), 2);
-    const auto z = random_values<T>(output_size(o_), 5);
+    const auto x = random_values<T>(o_.input_size(), 1), w = random_values<T>(o_.weights_size(), 2);
+    const auto z = random_values<T>(o_.output_size(), 5);
     const auto bias = random_values<float>(o_.k, 3);
     const auto wide_x = widened(x), wide_w = widened(w), wide_z = widened(z),
                wide_bias = widened(bias);
@@ -229,7 +219,7 @@ TEST_P(DeviceConv2d, FusedMatchesTheDefinition) {
     const DeviceArray<float> there_bias(bias);
     for (const bool residual : {false, true}) {
       for (const bool relu : {false, true}) {
-        const DeviceArray<T> y(space<T>(output_size(o_)));
+        const DeviceArray<T> y(space<T>(o_.output_size()));
         std::vector<double> truth(z.size());
         const T* no_residual = nullptr;
         conv2d_bias_add_relu(device(), there_x.get(), there_w.get(), there_bias.get(),
@@ -286,13 +276,13 @@ using DeviceConv2dEdge = DeviceTest;
 TEST_F(DeviceConv2dEdge, AddressesNeedNoMoreAlignmentThanAnElement) {
   const Conv2dShape o = {2, 6, 6, 8, 8, 3, 3, 1, 1, 1, 1};
   for_each_type([&]<class T>() {
-    const auto x = random_values<T>(input_size(o) + 1, 1),
-               w = random_values<T>(weights_size(o) + 1, 2);
-    const DeviceArray<T> there_x(x), there_w(w), y(space<T>(output_size(o) + 1));
+    const auto x = random_values<T>(o.input_size() + 1, 1),
+               w = random_values<T>(o.weights_size() + 1, 2);
+    const DeviceArray<T> there_x(x), there_w(w), y(space<T>(o.output_size() + 1));
     const T* none = nullptr;
     conv2d_forward(device(), there_x.get() + 1, there_w.get() + 1, none, y.get() + 1, o);
     const auto wide_x = widened(x), wide_w = widened(w);
-    std::vector<double> truth(static_cast<size_t>(output_size(o)));
+    std::vector<double> truth(static_cast<size_t>(o.output_size()));
     conv2d_forward(Cpu{}, wide_x.data() + 1, wide_w.data() + 1, nullptr, truth.data(), o);
     auto got = y.host();
     EXPECT_EQ(to_float(got.front()), -77);
@@ -303,13 +293,13 @@ TEST_F(DeviceConv2dEdge, AddressesNeedNoMoreAlignmentThanAnElement) {
 
 TEST_F(DeviceConv2dEdge, EmptyBatchGivesZeroWeightGradients) {
   const Conv2dShape o = {0, 8, 8, 4, 6, 3, 3, 1, 1, 1, 1};
-  const DeviceArray<float> w(random_values<float>(weights_size(o), 1)), none(1);
-  const DeviceArray<float> dw(space<float>(weights_size(o))), dbias(space<float>(o.k));
+  const DeviceArray<float> w(random_values<float>(o.weights_size(), 1)), none(1);
+  const DeviceArray<float> dw(space<float>(o.weights_size())), dbias(space<float>(o.k));
   const float* no_bias = nullptr;
   conv2d_forward(device(), none.get(), w.get(), no_bias, none.get(), o);
   conv2d_backward_data(device(), none.get(), w.get(), none.get(), o);
   conv2d_backward_weight(device(), none.get(), none.get(), dw.get(), dbias.get(), o);
-  EXPECT_EQ(dw.host(), std::vector<float>(static_cast<size_t>(weights_size(o)), 0.0F));
+  EXPECT_EQ(dw.host(), std::vector<float>(static_cast<size_t>(o.weights_size()), 0.0F));
   EXPECT_EQ(dbias.host(), std::vector<float>(static_cast<size_t>(o.k), 0.0F));
 }
 
@@ -317,9 +307,9 @@ TEST_F(DeviceConv2dEdge, RunsInACapturedGraphOnceItHasRun) {
   // The second shape is one that the executor leaves to the CPU's kernels.
   for (const Conv2dShape& o :
        {Conv2dShape{1, 5, 6, 3, 4, 3, 3}, Conv2dShape{2, 14, 15, 16, 24, 3, 3, 1, 1, 1, 1}}) {
-    const auto x = random_values<float>(input_size(o), 1),
-               w = random_values<float>(weights_size(o), 2);
-    const DeviceArray<float> there_x(x), there_w(w), y(space<float>(output_size(o)));
+    const auto x = random_values<float>(o.input_size(), 1),
+               w = random_values<float>(o.weights_size(), 2);
+    const DeviceArray<float> there_x(x), there_w(w), y(space<float>(o.output_size()));
     const auto forward = [&] {
       const float* none = nullptr;
       conv2d_forward(current_cuda(0), there_x.get(), there_w.get(), none, y.get(), o);
@@ -330,7 +320,7 @@ TEST_F(DeviceConv2dEdge, RunsInACapturedGraphOnceItHasRun) {
     const auto expected = y.host();
     CudaGraph graph;
     graph.capture(0, forward);
-    const auto blank = space<float>(output_size(o));
+    const auto blank = space<float>(o.output_size());
     cuda_copy(device(), y.get(), blank.data(), blank.size() * sizeof(float));
     graph.launch(device());
     EXPECT_EQ(y.host(), expected);
@@ -346,14 +336,14 @@ class DeviceDirectConv2d : public DeviceTest, public testing::WithParamInterface
 
 TEST_P(DeviceDirectConv2d, MatchesTheDefinition) {
   for_each_type([&]<class T>() {
-    const auto x = random_values<T>(input_size(o_), 1), w = random_values<T>(weights_size(o_), 2);
-    const auto bias = random_values<T>(o_.k, 3), dy = random_values<T>(output_size(o_), 4);
+    const auto x = random_values<T>(o_.input_size(), 1), w = random_values<T>(o_.weights_size(), 2);
+    const auto bias = random_values<T>(o_.k, 3), dy = random_values<T>(o_.output_size(), 4);
     const auto wide_x = widened(x), wide_w = widened(w), wide_bias = widened(bias),
                wide_dy = widened(dy);
     const DeviceArray<T> there_x(x), there_w(w), there_bias(bias), there_dy(dy);
 
     for (const bool with_bias : {false, true}) {
-      const DeviceArray<T> y(space<T>(output_size(o_)));
+      const DeviceArray<T> y(space<T>(o_.output_size()));
       std::vector<double> truth(dy.size());
       direct::conv2d_forward(device(), there_x.get(), there_w.get(),
                              with_bias ? there_bias.get() : nullptr, y.get(), o_);
@@ -361,7 +351,7 @@ TEST_P(DeviceDirectConv2d, MatchesTheDefinition) {
                      truth.data(), o_);
       EXPECT_LT(error_of(y.host(), truth), rounding<T>()) << with_bias;
     }
-    const DeviceArray<T> dx(space<T>(input_size(o_))), dw(space<T>(weights_size(o_)));
+    const DeviceArray<T> dx(space<T>(o_.input_size())), dw(space<T>(o_.weights_size()));
     std::vector<double> true_dx(x.size()), true_dw(w.size());
     direct::conv2d_backward_data(device(), there_dy.get(), there_w.get(), dx.get(), o_);
     conv2d_backward_data(Cpu{}, wide_dy.data(), wide_w.data(), true_dx.data(), o_);

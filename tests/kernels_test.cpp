@@ -107,16 +107,6 @@ std::vector<float> joined(std::initializer_list<std::vector<float>> parts) {
 
 // ---- conv2d -------------------------------------------------------------------------------------
 
-int64_t input_size(const Conv2dShape& o) {
-  return o.n * o.h * o.w * o.c;
-}
-int64_t output_size(const Conv2dShape& o) {
-  return o.n * o.out_h() * o.out_w() * o.k;
-}
-int64_t weight_size(const Conv2dShape& o) {
-  return o.k * o.r * o.s * o.c / o.groups;
-}
-
 template <class T>
 struct ConvResults {
   std::vector<T> y, y_without_bias, dx, dw, dbias;
@@ -126,8 +116,8 @@ template <class T>
 ConvResults<T> convolve(const std::vector<T>& x, const std::vector<T>& w,
                         const std::vector<T>& bias, const std::vector<T>& dy,
                         const Conv2dShape& o) {
-  ConvResults<T> result = {space<T>(output_size(o)), space<T>(output_size(o)),
-                           space<T>(input_size(o)), space<T>(weight_size(o)), space<T>(o.k)};
+  ConvResults<T> result = {space<T>(o.output_size()), space<T>(o.output_size()),
+                           space<T>(o.input_size()), space<T>(o.weights_size()), space<T>(o.k)};
   conv2d_forward(Cpu{}, x.data(), w.data(), bias.data(), result.y.data(), o);
   const T* no_bias = nullptr;
   conv2d_forward(Cpu{}, x.data(), w.data(), no_bias, result.y_without_bias.data(), o);
@@ -147,10 +137,10 @@ std::ostream& operator<<(std::ostream& out, const ConvCase& c) {
 class Conv2dTest : public ::testing::TestWithParam<ConvCase> {
  protected:
   void SetUp() override {
-    x_ = random_values(input_size(shape_), 1);
-    w_ = random_values(weight_size(shape_), 2);
+    x_ = random_values(shape_.input_size(), 1);
+    w_ = random_values(shape_.weights_size(), 2);
     bias_ = random_values(shape_.k, 3);
-    dy_ = random_values(output_size(shape_), 4);
+    dy_ = random_values(shape_.output_size(), 4);
   }
   const Conv2dShape shape_ = GetParam().shape;
   std::vector<float> x_, w_, bias_, dy_;
@@ -213,8 +203,8 @@ INSTANTIATE_TEST_SUITE_P(
 
 TEST(Conv2d, EmptyBatchGivesZeroWeightGradients) {
   const Conv2dShape o = {0, 8, 8, 4, 6, 3, 3, 1, 1, 1, 1};
-  const std::vector<float> w = random_values(weight_size(o), 1);
-  std::vector<float> dw = space<float>(weight_size(o)), dbias = space<float>(o.k), none(1);
+  const std::vector<float> w = random_values(o.weights_size(), 1);
+  std::vector<float> dw = space<float>(o.weights_size()), dbias = space<float>(o.k), none(1);
   conv2d_forward(Cpu{}, none.data(), w.data(), nullptr, none.data(), o);
   conv2d_backward_data(Cpu{}, none.data(), w.data(), none.data(), o);
   conv2d_backward_weight(Cpu{}, none.data(), none.data(), dw.data(), dbias.data(), o);

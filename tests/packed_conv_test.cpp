@@ -65,10 +65,10 @@ std::ostream& operator<<(std::ostream& out, const Case& c) {
 
 struct Data {
   explicit Data(const Conv2dShape& o)
-      : x(random_values(o.n * o.h * o.w * o.c, 1)),
-        w(random_values(o.k * o.r * o.s * o.c, 2)),
+      : x(random_values(o.input_size(), 1)),
+        w(random_values(o.weights_size(), 2)),
         bias(random_values(o.k, 3)),
-        z(random_values(o.n * o.out_h() * o.out_w() * o.k, 4)) {}
+        z(random_values(o.output_size(), 4)) {}
 
   std::vector<double> truth(bool with_z, bool relu, const Conv2dShape& o) const {
     std::vector<double> y(z.size());

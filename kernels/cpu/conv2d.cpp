@@ -4,21 +4,16 @@
 
 #include <algorithm>
 
+#include "kernels/cpu/add_relu.h"
 #include "kernels/cpu/conv2d_library.h"
 #include "kernels/cpu/packed_conv.h"
-#include "kernels/cpu/parallel.h"
 #include "kernels/cpu/scratch.h"
-#include "kernels/elementwise.h"
 #include "kernels/reduce.h"
 
 namespace glassnet::kernels {
 namespace {
 
 using packed::Form;
-
-int64_t output_pixels(const Conv2dShape& o) {
-  return o.n * o.out_h() * o.out_w();
-}
 
 // The form for filters that serve once. oneDNN's direct convolution is as quick as ours, and packs
 // quicker.
@@ -38,17 +33,6 @@ float* packed_scratch(const Conv2dShape& o, Form form) {
   return static_cast<float*>(thread_scratch<Packed>().get(bytes));
 }
 
-template <bool Residual, bool WithRelu>
-void finish(const float* z, float* y, int64_t count) {
-  parallel_ranges(count, kSmall, [=](int64_t begin, int64_t end) {
-#pragma omp simd
-    for (int64_t i = begin; i < end; ++i) {
-      const float sum = Residual ? y[i] + z[i] : y[i];
-      y[i] = WithRelu ? Relu{}.value(sum) : sum;
-    }
-  });
-}
-
 }  // namespace
 
 void conv2d_forward(Cpu, const float* x, const float* w, const float* bias, float* y,
@@ -58,7 +42,7 @@ void conv2d_forward(Cpu, const float* x, const float* w, const float* bias, floa
 
 void conv2d_bias_add_relu(Cpu, const float* x, const float* w, const float* bias, const float* z,
                           float* y, bool relu, const Conv2dShape& o) {
-  const int64_t count = output_pixels(o) * o.k;
+  const int64_t count = o.output_size();
   if (count == 0) return;
   if (const Form form = once(o); form != Form::kNone) {
     float* filters = packed_scratch(o, form);
@@ -66,11 +50,7 @@ void conv2d_bias_add_relu(Cpu, const float* x, const float* w, const float* bias
     return packed::run(x, filters, bias, z, y, relu, o, form);
   }
   library::conv2d_forward(x, w, bias, y, o);
-  if (z != nullptr) {
-    relu ? finish<true, true>(z, y, count) : finish<true, false>(z, y, count);
-  } else if (relu) {
-    finish<false, true>(z, y, count);
-  }
+  if (z != nullptr || relu) add_relu(y, z, y, relu, count);
 }
 
 int64_t conv2d_packed_size(Cpu, const Conv2dShape& o) {
@@ -84,12 +64,12 @@ void conv2d_pack(Cpu, const float* w, float* packed, const Conv2dShape& o) {
 
 void conv2d_packed_bias_add_relu(Cpu, const float* x, const float* packed, const float* bias,
                                  const float* z, float* y, bool relu, const Conv2dShape& o) {
-  if (output_pixels(o) * o.k == 0) return;
+  if (o.output_size() == 0) return;
   packed::run(x, packed, bias, z, y, relu, o, packed::form_of(o));
 }
 
 void conv2d_backward_data(Cpu, const float* dy, const float* w, float* dx, const Conv2dShape& o) {
-  if (o.n * o.h * o.w * o.c == 0) return;
+  if (o.input_size() == 0) return;
   if (const Form form = backward_data_form(o); form != Form::kNone) {
     const Conv2dShape transposed = packed::transposed(o);
     float* filters = packed_scratch(transposed, form);
@@ -101,14 +81,14 @@ void conv2d_backward_data(Cpu, const float* dy, const float* w, float* dx, const
 
 void conv2d_backward_weight(Cpu, const float* dy, const float* x, float* dw, float* dbias,
                             const Conv2dShape& o) {
-  if (output_pixels(o) * o.k == 0) {
-    std::fill(dw, dw + o.k * o.r * o.s * o.c / o.groups, 0.0f);
+  if (o.output_size() == 0) {
+    std::fill(dw, dw + o.weights_size(), 0.0f);
     if (dbias != nullptr) std::fill(dbias, dbias + o.k, 0.0f);
     return;
   }
   library::conv2d_backward_weight(dy, x, dw, o);
   if (dbias != nullptr) {
-    sum(Cpu{}, dy, dbias, 1, {{output_pixels(o), o.k}, {true, false}});
+    sum(Cpu{}, dy, dbias, 1, {{o.n * o.out_h() * o.out_w(), o.k}, {true, false}});
   }
 }
 

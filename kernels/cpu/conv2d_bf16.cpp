@@ -3,13 +3,9 @@
 // float32, so that both compute the same sums, up to their order.
 #include "kernels/conv2d.h"
 
-#include <type_traits>
-
-#include "kernels/convert.h"
+#include "kernels/cpu/add_relu.h"
 #include "kernels/cpu/bf16_units.h"
-#include "kernels/cpu/parallel.h"
 #include "kernels/cpu/widened.h"
-#include "kernels/elementwise.h"
 #include "kernels/reduce.h"
 
 namespace glassnet::kernels {
@@ -21,53 +17,22 @@ struct Weights;
 struct Bias;
 struct Output;
 
-int64_t input_size(const Conv2dShape& o) {
-  return o.n * o.h * o.w * o.c;
-}
-int64_t output_size(const Conv2dShape& o) {
-  return o.n * o.out_h() * o.out_w() * o.k;
-}
-int64_t weights_size(const Conv2dShape& o) {
-  return o.k * o.r * o.s * o.c / o.groups;
-}
-
-// y = act(sums + z); z may be null, and sums may be y.
-template <class From>
-void finish(const From* sums, const bfloat16* z, bfloat16* y, bool relu, int64_t count) {
-  const auto run = [&](auto residual, auto rectified) {
-    parallel_ranges(count, kSmall, [=](int64_t begin, int64_t end) {
-#pragma omp simd
-      for (int64_t i = begin; i < end; ++i) {
-        const float sum = residual ? widen(sums[i]) + widen(z[i]) : widen(sums[i]);
-        y[i] = convert<bfloat16>(rectified ? Relu{}.value(sum) : sum);
-      }
-    });
-  };
-  using True = std::true_type;
-  using False = std::false_type;
-  if (z != nullptr) {
-    relu ? run(True{}, True{}) : run(True{}, False{});
-  } else {
-    relu ? run(False{}, True{}) : run(False{}, False{});
-  }
-}
-
 }  // namespace
 
 void conv2d_bias_add_relu(Cpu, const bfloat16* x, const bfloat16* w, const float* bias,
                           const bfloat16* z, bfloat16* y, bool relu, const Conv2dShape& o) {
-  const int64_t count = output_size(o);
+  const int64_t count = o.output_size();
   if (count == 0) return;
   if (bf16_units::present() && bf16_units::forward(x, w, bias, y, o)) {
-    if (z != nullptr || relu) finish(y, z, y, relu, count);
+    if (z != nullptr || relu) add_relu(y, z, y, relu, count);
     return;
   }
-  const float* wide_x = widened<Input>(x, input_size(o));
-  const float* wide_w = widened<Weights>(w, weights_size(o));
+  const float* wide_x = widened<Input>(x, o.input_size());
+  const float* wide_w = widened<Weights>(w, o.weights_size());
   auto* sums =
       static_cast<float*>(thread_scratch<Output>().get(static_cast<size_t>(count) * sizeof(float)));
   conv2d_forward(Cpu{}, wide_x, wide_w, bias, sums, o);
-  finish(sums, z, y, relu, count);
+  add_relu(sums, z, y, relu, count);
 }
 
 void conv2d_forward(Cpu, const bfloat16* x, const bfloat16* w, const bfloat16* bias, bfloat16* y,
@@ -77,11 +42,11 @@ void conv2d_forward(Cpu, const bfloat16* x, const bfloat16* w, const bfloat16* b
 
 void conv2d_backward_data(Cpu, const bfloat16* dy, const bfloat16* w, bfloat16* dx,
                           const Conv2dShape& o) {
-  if (input_size(o) == 0) return;
+  if (o.input_size() == 0) return;
   if (bf16_units::present() && bf16_units::backward_data(dy, w, dx, o)) return;
-  const float* wide_dy = widened<Output>(dy, output_size(o));
-  const float* wide_w = widened<Weights>(w, weights_size(o));
-  rounded<Input>(dx, input_size(o),
+  const float* wide_dy = widened<Output>(dy, o.output_size());
+  const float* wide_w = widened<Weights>(w, o.weights_size());
+  rounded<Input>(dx, o.input_size(),
                  [&](float* wide) { conv2d_backward_data(Cpu{}, wide_dy, wide_w, wide, o); });
 }
 
@@ -90,12 +55,12 @@ void conv2d_backward_weight(Cpu, const bfloat16* dy, const bfloat16* x, bfloat16
   if (dbias != nullptr) {
     sum(Cpu{}, dy, dbias, 1, {{o.n * o.out_h() * o.out_w(), o.k}, {true, false}});
   }
-  if (output_size(o) > 0 && bf16_units::present() && bf16_units::backward_weight(dy, x, dw, o)) {
+  if (o.output_size() > 0 && bf16_units::present() && bf16_units::backward_weight(dy, x, dw, o)) {
     return;
   }
-  const float* wide_dy = widened<Output>(dy, output_size(o));
-  const float* wide_x = widened<Input>(x, input_size(o));
-  rounded<Weights>(dw, weights_size(o), [&](float* wide) {
+  const float* wide_dy = widened<Output>(dy, o.output_size());
+  const float* wide_x = widened<Input>(x, o.input_size());
+  rounded<Weights>(dw, o.weights_size(), [&](float* wide) {
     conv2d_backward_weight(Cpu{}, wide_dy, wide_x, wide, nullptr, o);
   });
 }

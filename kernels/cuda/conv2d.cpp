@@ -107,14 +107,8 @@ Conv2dKey key_of(Cuda device, Conv2dPass pass, const Conv2dShape& shape, int ali
           .deterministic = deterministic()};
 }
 
-int64_t input_size(const Conv2dShape& o) {
-  return o.n * o.h * o.w * o.c;
-}
 int64_t output_rows(const Conv2dShape& o) {
   return o.n * o.out_h() * o.out_w();
-}
-int64_t weights_size(const Conv2dShape& o) {
-  return o.k * o.r * o.s * o.c / o.groups;
 }
 
 // y = act(conv(x, w) + bias + z) as one graph, with the bias in the type of the elements; false
@@ -156,7 +150,7 @@ void conv2d_forward(Cuda device, const T* x, const T* w, const T* bias, T* y,
 
 template <class T>
 void conv2d_backward_data(Cuda device, const T* dy, const T* w, T* dx, const Conv2dShape& o) {
-  if (input_size(o) == 0) return;
+  if (o.input_size() == 0) return;
   if (output_rows(o) > 0) {
     const Conv2dKey key =
         key_of<T>(device, Conv2dPass::kBackwardData, o, alignment_of<16>(dy, w, dx));
@@ -173,7 +167,7 @@ void conv2d_backward_weight(Cuda device, const T* dy, const T* x, T* dw, T* dbia
                             const Conv2dShape& o) {
   const int64_t rows = output_rows(o);
   if (dbias != nullptr) sum(device, dy, dbias, 1, {{rows, o.k}, {true, false}});
-  if (weights_size(o) == 0) return;
+  if (o.weights_size() == 0) return;
   if (rows > 0) {
     const Conv2dKey key =
         key_of<T>(device, Conv2dPass::kBackwardWeight, o, alignment_of<16>(dy, x, dw));

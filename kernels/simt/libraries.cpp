@@ -25,20 +25,11 @@ namespace {
 // Products of two numbers, of which a convolution may have so many to run in the executor.
 constexpr int64_t kDirectProducts = 1 << 15;
 
-int64_t input_size(const Conv2dShape& o) {
-  return o.n * o.h * o.w * o.c;
-}
 int64_t output_rows(const Conv2dShape& o) {
   return o.n * o.out_h() * o.out_w();
 }
-int64_t output_size(const Conv2dShape& o) {
-  return output_rows(o) * o.k;
-}
-int64_t weights_size(const Conv2dShape& o) {
-  return o.k * o.r * o.s * o.c / o.groups;
-}
 bool runs_directly(const Conv2dShape& o) {
-  return output_rows(o) * weights_size(o) <= kDirectProducts;
+  return output_rows(o) * o.weights_size() <= kDirectProducts;
 }
 
 // A library prepares at a call's first time, which a graph cannot hold; so it is refused here too.
@@ -101,26 +92,26 @@ constexpr const char* kProduct = "a matrix product";
 template <class T>
 void conv2d_forward(Cuda device, const T* x, const T* w, const T* bias, T* y,
                     const Conv2dShape& o) {
-  if (output_size(o) == 0) return;
+  if (o.output_size() == 0) return;
   prepare(device, Conv2dPass::kForward, dtype_of<T>, o);
   if (runs_directly(o)) return direct::conv2d_forward(device, x, w, bias, y, o);
   simt::queue_library(device.stream, [=] {
-    const Read<T> input(x, input_size(o), kConvolution), weights(w, weights_size(o), kConvolution),
-        offsets(bias, o.k, kConvolution);
-    Written<T> output(y, output_size(o), kConvolution);
+    const Read<T> input(x, o.input_size(), kConvolution),
+        weights(w, o.weights_size(), kConvolution), offsets(bias, o.k, kConvolution);
+    Written<T> output(y, o.output_size(), kConvolution);
     conv2d_forward(Cpu{}, input.get(), weights.get(), offsets.get(), output.get(), o);
   });
 }
 
 template <class T>
 void conv2d_backward_data(Cuda device, const T* dy, const T* w, T* dx, const Conv2dShape& o) {
-  if (input_size(o) == 0) return;
+  if (o.input_size() == 0) return;
   prepare(device, Conv2dPass::kBackwardData, dtype_of<T>, o);
   if (runs_directly(o)) return direct::conv2d_backward_data(device, dy, w, dx, o);
   simt::queue_library(device.stream, [=] {
-    const Read<T> output(dy, output_size(o), kConvolution),
-        weights(w, weights_size(o), kConvolution);
-    Written<T> input(dx, input_size(o), kConvolution);
+    const Read<T> output(dy, o.output_size(), kConvolution),
+        weights(w, o.weights_size(), kConvolution);
+    Written<T> input(dx, o.input_size(), kConvolution);
     conv2d_backward_data(Cpu{}, output.get(), weights.get(), input.get(), o);
   });
 }
@@ -129,12 +120,12 @@ template <class T>
 void conv2d_backward_weight(Cuda device, const T* dy, const T* x, T* dw, T* dbias,
                             const Conv2dShape& o) {
   if (dbias != nullptr) sum(device, dy, dbias, 1, {{output_rows(o), o.k}, {true, false}});
-  if (weights_size(o) == 0) return;
+  if (o.weights_size() == 0) return;
   prepare(device, Conv2dPass::kBackwardWeight, dtype_of<T>, o);
   if (runs_directly(o)) return direct::conv2d_backward_weight(device, dy, x, dw, o);
   simt::queue_library(device.stream, [=] {
-    const Read<T> output(dy, output_size(o), kConvolution), input(x, input_size(o), kConvolution);
-    Written<T> weights(dw, weights_size(o), kConvolution);
+    const Read<T> output(dy, o.output_size(), kConvolution), input(x, o.input_size(), kConvolution);
+    Written<T> weights(dw, o.weights_size(), kConvolution);
     conv2d_backward_weight(Cpu{}, output.get(), input.get(), weights.get(), nullptr, o);
   });
 }
