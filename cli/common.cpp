@@ -99,8 +99,7 @@ void add_device_arguments(CLI::App& command, DeviceArguments& arguments) {
                    "let a GPU round float32 products to TF32: quicker, three digits");
   command.add_flag(
       "--winograd", arguments.winograd,
-      "let the CPU compute 3x3 convolutions by Winograd's way: quicker, the last digit "
-      "less exact");
+      "let the CPU compute 3x3 convolutions by Winograd's way: quicker, two digits less exact");
   command.add_flag("--deterministic", arguments.deterministic,
                    "let a GPU use only algorithms that give the same bits each time");
 }

@@ -3,8 +3,9 @@
 // libjpeg-turbo is the quicker one, and gives Pillow's pixels and so torchvision's; stb_image is
 // always there. Both compute the accurate inverse cosine transform and interpolate the colours that
 // are stored at half resolution, but round on the way in other places: of photographs about 5 % of
-// the values differ, by 1 or 2 levels of 255, hardly ever by 3. A network is therefore given
-// pictures by the decoder that it was trained with, wherever that is there.
+// the values differ, by 1 or 2 levels of 255, hardly ever by 3. The program
+// therefore gives a network pictures by the decoder that it was trained with, wherever that is
+// there (ModelCard::decoder); code of one's own says so by set_jpeg_decoder.
 //
 // Which files are refused, and in which words, does not depend on the choice: what libjpeg-turbo
 // finds fault with, stb_image decides about. JPEGs in four inks are always stb_image's.
