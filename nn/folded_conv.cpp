@@ -45,10 +45,10 @@ FoldedConv::Folded FoldedConv::kept(const Conv2d& conv, const BatchNorm2d& bn, D
   return kept_.emplace(key, folded).first->second;
 }
 
-Variable FoldedConv::operator()(const Conv2d& conv, const BatchNorm2d& bn, const Variable& x_,
+Variable FoldedConv::operator()(const Conv2d& conv, const BatchNorm2d& bn,
+                                const Conv2dOptions& options, const Variable& x_,
                                 const Variable& z_, bool rectified) {
   const Tensor x = x_.value(), z = z_.defined() ? z_.value() : Tensor{};
-  const Conv2dOptions options = conv.layer.options();
   const auto convolve = [&](const Folded& folded) {
     return conv2d_bias_add_relu(x_, Variable(folded.weight), Variable(folded.bias), z_, options,
                                 rectified);

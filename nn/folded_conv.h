@@ -23,9 +23,10 @@ class BatchNorm2d;
 // CONVENTION: threads may share it.
 class FoldedConv {
  public:
-  // relu(bn(conv(x)) + z), or without the ReLU; z may be undefined. Records nothing.
-  Variable operator()(const Conv2d& conv, const BatchNorm2d& bn, const Variable& x,
-                      const Variable& z, bool rectified);
+  // relu(bn(conv(x)) + z), or without the ReLU; z may be undefined. Records nothing. `options` are
+  // the layer's own, or others for windows that were taken before.
+  Variable operator()(const Conv2d& conv, const BatchNorm2d& bn, const Conv2dOptions& options,
+                      const Variable& x, const Variable& z, bool rectified);
 
  private:
   struct Folded {
