@@ -8,8 +8,9 @@ namespace {
 
 // Windows are laid out anew where pixels are shared, which costs some of what is saved.
 constexpr double kWorthwhileShare = 0.55;
-constexpr size_t kPoolBytes = size_t{3} << 27;
-constexpr int64_t kPixels = 24 << 20;  // of all images
+// A pool of more than so many bytes is for half of the images, unless these are few.
+constexpr size_t kPoolBytes = size_t{1} << 27;
+constexpr int64_t kFewImages = 128;
 
 }  // namespace
 
@@ -18,26 +19,44 @@ bool SharedForward::shares(Module& model) {
          !model.hooked_within();
 }
 
-int64_t SharedForward::most_images(int64_t height, int64_t width) {
-  return std::max<int64_t>(kPixels / (height * width), 64);
+SharedForward::SharedForward(Module& model, SharedImages images)
+    : model_(model), steps_(shares(model) ? dynamic_cast<Stepwise*>(&model) : nullptr) {
+  parts_.push_back({std::move(images), 0});
 }
 
-SharedForward::SharedForward(Module& model, SharedImages images)
-    : model_(model),
-      steps_(shares(model) ? dynamic_cast<Stepwise*>(&model) : nullptr),
-      x_(std::move(images)) {
-  const NoGrad no_grad;
-  while (steps_ != nullptr && next_ < steps_->steps() && x_.share() < kWorthwhileShare &&
-         x_.pool().bytes() < kPoolBytes) {
-    x_ = steps_->step(next_++, x_);
+// Takes the last part as far as it shares.
+void SharedForward::advance() {
+  while (steps_ != nullptr && parts_.back().next < steps_->steps() &&
+         parts_.back().images.share() < kWorthwhileShare) {
+    Part& part = parts_.back();
+    const int64_t count = part.images.images();
+    if (part.images.pool().bytes() > kPoolBytes && count > kFewImages) {
+      const Part whole = std::exchange(part, {part.images.slice(count / 2, count), part.next});
+      parts_.push_back({whole.images.slice(0, count / 2), whole.next});
+    } else {
+      part.images = steps_->step(part.next++, part.images);
+    }
   }
 }
 
-Tensor SharedForward::operator()(int64_t begin, int64_t end) {
+Tensor SharedForward::next(int64_t count) {
   const NoGrad no_grad;
-  const Tensor x = x_.expand(begin, end);
-  if (steps_ == nullptr) return model_(Variable(x.to(model_.device()))).value();
-  return steps_->finish(next_, Variable(x)).value();
+  Tensor whole;
+  for (int64_t done = 0; done < count;) {
+    advance();
+    Part& part = parts_.back();
+    const int64_t some = std::min(count - done, part.images.images() - part.taken);
+    const Tensor x = part.images.expand(part.taken, part.taken + some);
+    const Tensor y = steps_ != nullptr ? steps_->finish(part.next, Variable(x)).value()
+                                       : model_(Variable(x.to(model_.device()))).value();
+    part.taken += some;
+    if (part.taken == part.images.images()) parts_.pop_back();
+    if (some == count) return y;
+    if (!whole.defined()) whole = Tensor::empty({count, y.dim(1)}, y.dtype(), y.device());
+    whole.slice(done, done + some).copy_from(y);
+    done += some;
+  }
+  return whole;
 }
 
 }  // namespace glassnet

@@ -2,6 +2,7 @@
 #pragma once
 
 #include <cstddef>
+#include <vector>
 
 #include "nn/module.h"
 
@@ -21,23 +22,31 @@ class Stepwise {
 // and as that saves work, and then each image by itself. Records nothing; the numbers are those of
 // the model itself.
 //
+// Images are taken in their order, and in two halves of which one waits where what they share is
+// much to keep: memory stays the same however many there are, and less is done twice the more
+// neighbours are alike.
+//
 // CONVENTION: the model stays in evaluation mode; its weights do not change.
 class SharedForward {
  public:
-  // Whether a model can: it is Stepwise, on the CPU, and no hook waits in it.
+  // Whether a model can share: it is Stepwise, on the CPU, and no hook waits in it.
   static bool shares(Module& model);
-  // As many images at a time as memory should hold; the more, the more they share.
-  static int64_t most_images(int64_t height, int64_t width);
   SharedForward(Module& model, SharedImages images);
 
-  // The model's output for images [begin, end).
-  Tensor operator()(int64_t begin, int64_t end);
+  // The model's output for the next `count` images, of which there must be so many.
+  Tensor next(int64_t count);
 
  private:
+  struct Part {
+    SharedImages images;  // as step `next` takes them
+    size_t next;
+    int64_t taken = 0;  // of the images
+  };
+  void advance();
+
   Module& model_;
-  Stepwise* steps_;  // null: the model sees every image
-  SharedImages x_;   // as the next step takes them
-  size_t next_ = 0;  // step
+  Stepwise* steps_;          // null: the model sees every image
+  std::vector<Part> parts_;  // those to be taken first at the end
 };
 
 }  // namespace glassnet

@@ -208,6 +208,41 @@ Tensor SharedImages::expand(int64_t begin, int64_t end) const {
   return gather(pool_, index, {end - begin, height(), width(), pool_.dim(3)});
 }
 
+SharedImages SharedImages::slice(int64_t begin, int64_t end) const {
+  auto sites = std::make_shared<Sites>();
+  sites->images = end - begin;
+  sites->height = height();
+  sites->width = width();
+  std::unordered_map<const Agreement*, AgreementPointer> known;
+  std::vector<int32_t> renumbered, index;
+  for (const AgreementPointer& whole : sites_->agreement) {
+    AgreementPointer& part = known[whole.get()];
+    if (part == nullptr) {
+      auto some = std::make_shared<Agreement>();
+      renumbered.assign(static_cast<size_t>(whole->groups()), -1);
+      for (auto i = static_cast<size_t>(begin); i < static_cast<size_t>(end); ++i) {
+        int32_t& group = renumbered[static_cast<size_t>(whole->group[i])];
+        if (group < 0) {
+          group = static_cast<int32_t>(some->groups());
+          some->first.push_back(static_cast<int32_t>(i - static_cast<size_t>(begin)));
+        }
+        some->group.push_back(group);
+      }
+      part = std::move(some);
+    }
+    const int32_t base = sites_->base[sites->agreement.size()];
+    for (const int32_t first : part->first) {
+      index.push_back(base + whole->group[static_cast<size_t>(begin + first)]);
+    }
+    sites->agreement.push_back(part);
+  }
+  sites->count();
+  SharedImages result;
+  result.pool_ = gather(pool_, index, {sites->pooled(), 1, 1, pool_.dim(3)});
+  result.sites_ = std::move(sites);
+  return result;
+}
+
 // Where windows over `in` look, and what is at the same place in `z`.
 std::shared_ptr<const SharedImages::Sites> SharedImages::look(const Sites& in, const Windows& w,
                                                               const Sites* z) {

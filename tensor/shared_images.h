@@ -57,6 +57,8 @@ class SharedImages {
 
   // Images [begin, end) by themselves, (end - begin, H, W, C).
   Tensor expand(int64_t begin, int64_t end) const;
+  // Images [begin, end), over a pool of what these have.
+  SharedImages slice(int64_t begin, int64_t end) const;
 
   // What `of` makes of each window, some distinct ones at a time: of their pixels
   // (n, window height, window width, C) and, where `z` is defined, of z's at the same places

@@ -85,6 +85,12 @@ TEST(SharedImages, AreTheImagesOneByOne) {
   EXPECT_DOUBLE_EQ(m.shared.share(), 3.0 / 20);
   expect_equal(m.shared.expand(0, 20), m.plain, 0, "all");
   expect_equal(m.shared.expand(4, 5), m.plain.slice(4, 5), 0, "one");
+  const SharedImages some = m.shared.slice(5, 9);
+  EXPECT_EQ(some.images(), 4);
+  expect_equal(some.expand(1, 3), m.plain.slice(6, 8), 0, "some");
+  // Of four images less than three sources each, but no pixel that none of them has.
+  EXPECT_LT(some.pool().dim(0), m.shared.pool().dim(0));
+  EXPECT_EQ(m.shared.slice(7, 8).pool().dim(0), 7 * 9);
 }
 
 // Sources of noise: windows are equal only where images agree in all of them.
@@ -213,8 +219,8 @@ TEST(SharedForward, GivesTheNetworksAnswers) {
     ASSERT_TRUE(SharedForward::shares(net));
     SharedForward forward(net, m.shared);
     const Tensor expected = net(Variable(m.plain)).value();
-    for (const auto& [begin, end] : {std::pair{0, 24}, {3, 4}, {20, 24}}) {
-      expect_equal(forward(begin, end), expected.slice(begin, end), 1e-5, name);
+    for (const auto& [begin, end] : {std::pair{0, 13}, {13, 14}, {14, 24}}) {
+      expect_equal(forward.next(end - begin), expected.slice(begin, end), 1e-5, name);
     }
     // Step by step, as far as they go.
     SharedImages x = m.shared;
@@ -224,6 +230,20 @@ TEST(SharedForward, GivesTheNetworksAnswers) {
                    fmt::format("{} after {}", name, i));
     }
     EXPECT_LE(x.share(), 1);
+  }
+}
+
+// So many and so large images that they are taken in parts.
+TEST(SharedForward, TakesManyImagesInParts) {
+  const Mosaics m(300, 32, 32, 3, 16);
+  ResNet net({.blocks = {2, 1}, .width_per_group = 16, .classes = 3});
+  draw_weights(net);
+  const Evaluating evaluating(net);
+  const NoGrad no_grad;
+  const Tensor expected = net(Variable(m.plain)).value();
+  SharedForward forward(net, m.shared);
+  for (int64_t begin = 0; begin < 300; begin += 100) {
+    expect_equal(forward.next(100), expected.slice(begin, begin + 100), 1e-5, "parts");
   }
 }
 

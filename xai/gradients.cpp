@@ -323,24 +323,18 @@ Tensor occlusion(Module& model, const Tensor& image, const Target& target,
   const Evaluating evaluating(model);
   const NoGrad no_grad;
   std::vector<double> fall(static_cast<size_t>(height * width)), covers(fall.size());
-  const int64_t together = SharedForward::most_images(height, width);
-  for (int64_t first = 0; first < count; first += together) {
-    const std::vector<Window> some(windows.begin() + first,
-                                   windows.begin() + std::min(first + together, count));
-    const auto here = static_cast<int64_t>(some.size());
-    SharedForward forward(model, covered_by(some, image.to(Device{}), baseline.to(Device{})));
-    for (int64_t begin = 0; begin < here; begin += options.batch) {
-      const int64_t end = std::min(begin + options.batch, here);
-      const std::vector<double> covered =
-          score(Variable(forward(begin, end)), target).value().to_vector<double>();
-      for (int64_t i = begin; i < end; ++i) {
-        some[static_cast<size_t>(i)].each_pixel(width, [&](size_t pixel) {
-          fall[pixel] += whole - covered[static_cast<size_t>(i - begin)];
-          covers[pixel] += 1;
-        });
-      }
-      if (options.progress) options.progress(first + end, count);
+  SharedForward forward(model, covered_by(windows, image.to(Device{}), baseline.to(Device{})));
+  for (int64_t begin = 0; begin < count; begin += options.batch) {
+    const int64_t end = std::min(begin + options.batch, count);
+    const std::vector<double> covered =
+        score(Variable(forward.next(end - begin)), target).value().to_vector<double>();
+    for (int64_t i = begin; i < end; ++i) {
+      windows[static_cast<size_t>(i)].each_pixel(width, [&](size_t pixel) {
+        fall[pixel] += whole - covered[static_cast<size_t>(i - begin)];
+        covers[pixel] += 1;
+      });
     }
+    if (options.progress) options.progress(end, count);
   }
   for (size_t i = 0; i < fall.size(); ++i) fall[i] /= covers[i];
   return Tensor::from(fall, {height, width}).to(image.dtype()).to(image.device());

@@ -52,6 +52,33 @@ bool takes_every_mask(const LimeOptions& options, int64_t superpixels) {
          int64_t{1} << superpixels <= options.max_samples;
 }
 
+// Superpixels in the order of how many windows look at them, that is windows of half the picture's
+// sides: samples that agree in the first ones share the most.
+std::vector<size_t> most_seen_first(const Superpixels& superpixels, int64_t height, int64_t width) {
+  struct Box {
+    int64_t top, left, bottom = 0, right = 0;
+  };
+  std::vector<Box> boxes(static_cast<size_t>(superpixels.count), {height, width});
+  const std::vector<int64_t> labels = superpixels.labels.to_vector<int64_t>();
+  for (int64_t p = 0; p < height * width; ++p) {
+    Box& box = boxes[static_cast<size_t>(labels[static_cast<size_t>(p)])];
+    const int64_t y = p / width, x = p % width;
+    box = {std::min(box.top, y), std::min(box.left, x), std::max(box.bottom, y + 1),
+           std::max(box.right, x + 1)};
+  }
+  const auto seen = [&](size_t j) {
+    const Box& box = boxes[j];
+    return (std::min(box.bottom + height / 4, height) -
+            std::max<int64_t>(box.top - height / 4, 0)) *
+           (std::min(box.right + width / 4, width) - std::max<int64_t>(box.left - width / 4, 0));
+  };
+  std::vector<size_t> order(boxes.size());
+  std::iota(order.begin(), order.end(), 0);
+  std::stable_sort(order.begin(), order.end(),
+                   [&](size_t a, size_t b) { return seen(a) > seen(b); });
+  return order;
+}
+
 // A picture on its way: its samples, and what the network has said of them so far.
 class Explanation {
  public:
@@ -68,8 +95,8 @@ class Explanation {
 
   int64_t number() const { return number_; }
 
-  // The samples that the network has yet to see. One whose mask was drawn before is not among them;
-  // with few superpixels many are.
+  // The samples that the network has yet to see, those that look alike near each other. One whose
+  // mask was drawn before is not among them; with few superpixels many are.
   std::vector<int64_t> open_samples() {
     std::vector<int64_t> open;
     for (int64_t i = static_cast<int64_t>(source_.size()); i < masks_.samples(); ++i) {
@@ -79,6 +106,14 @@ class Explanation {
       if (source == i) open.push_back(i);
     }
     waiting_ = static_cast<int64_t>(open.size());
+    const std::vector<size_t> order =
+        most_seen_first(job_.superpixels, job_.picture.height, job_.picture.width);
+    std::sort(open.begin(), open.end(), [&](int64_t a, int64_t b) {
+      const auto differs = std::find_if(order.begin(), order.end(), [&](size_t j) {
+        return masks_.shows(a, static_cast<int64_t>(j)) != masks_.shows(b, static_cast<int64_t>(j));
+      });
+      return differs == order.end() ? a < b : masks_.shows(a, static_cast<int64_t>(*differs));
+    });
     return open;
   }
 
@@ -197,7 +232,6 @@ struct OpenSample {
   std::shared_ptr<Explanation> explanation;
   int64_t sample;
   std::shared_ptr<Sharing> sharing;  // null: it is made and seen by itself
-  int64_t place;                     // among those that share
 };
 
 // The pictures that are on their way, and the samples of all of them that the network has yet to
@@ -261,17 +295,9 @@ class LimeQueue {
   }
 
   void open(const std::shared_ptr<Explanation>& explanation, const std::vector<int64_t>& samples) {
-    const auto most = static_cast<size_t>(SharedForward::most_images(height_, width_));
     std::shared_ptr<Sharing> sharing;
-    for (const int64_t i : samples) {
-      if (shares_ && (!sharing || sharing->samples.size() == most)) {
-        sharing = std::make_shared<Sharing>();
-      }
-      open_.push_back({explanation, i, sharing, 0});
-      if (!sharing) continue;
-      open_.back().place = static_cast<int64_t>(sharing->samples.size());
-      sharing->samples.push_back(i);
-    }
+    if (shares_) sharing = std::make_shared<Sharing>(Sharing{.samples = samples});
+    for (const int64_t i : samples) open_.push_back({explanation, i, sharing});
   }
 
   // A batch, of samples that share pixels or of any.
@@ -295,7 +321,7 @@ class LimeQueue {
     if (first.sharing) {
       auto& [samples, forward] = *first.sharing;
       if (!forward) forward.emplace(model_, first.explanation->mosaics(samples, perturbed));
-      return softmax((*forward)(first.place, first.place + count).to(DType::kFloat32));
+      return softmax(forward->next(count).to(DType::kFloat32));
     }
     std::vector<kernels::PerturbedSample> samples;
     for (const OpenSample& open : batch) {
