@@ -20,11 +20,11 @@ struct TileProduct {
   const float* const* rows;  // (taps, row_count) pointers to `inner` floats
   int row_count;             // at most ConvTiles::rows
   int columns;               // filters wanted, at most ConvTiles::columns
-  int64_t taps, inner;
-  const float* filters;  // (taps, inner, ConvTiles::columns)
-  const float* bias;     // (columns) or null
-  const float* z;        // like y, or null
-  float* y;              // row i begins at y + i * stride
+  int64_t taps, inner;       // at least 1
+  const float* filters;      // (taps, inner, ConvTiles::columns)
+  const float* bias;         // (columns) or null
+  const float* z;            // like y, or null
+  float* y;                  // row i begins at y + i * stride
   int64_t stride;
   bool relu;  // a NaN passes
 };

@@ -134,8 +134,7 @@ class DirectRun {
 #pragma omp parallel
     {
       const int64_t threads = omp_get_num_threads(), thread = omp_get_thread_num();
-      // A thread reads all filters, or all pixels, whichever is less to share.
-      if (tile_count_ < 4 * threads && blocks_ >= threads) {
+      if (shares_blocks(threads)) {
         run_part({0, tile_count_}, share_of(blocks_, thread, threads));
       } else {
         run_part(share_of(tile_count_, thread, threads), {0, blocks_});
@@ -144,6 +143,14 @@ class DirectRun {
   }
 
  private:
+  // A thread reads all filters, or all pixels: whichever is less, if the shares are as even.
+  bool shares_blocks(int64_t threads) const {
+    const int64_t filters = taps_ * o_.k, pixels = o_.n * o_.h * o_.w;
+    const int64_t most_of_tiles = ceil_div(tile_count_, threads) * blocks_;
+    const int64_t most_of_blocks = ceil_div(blocks_, threads) * tile_count_;
+    return filters > pixels && most_of_blocks <= most_of_tiles;
+  }
+
   // Tiles are equal within a pixel.
   Range pixels_of(int64_t tile) const {
     return share_of(pixels_, tile, tile_count_);
@@ -197,17 +204,29 @@ class DirectRun {
     const int64_t count = pixels.end - pixels.begin, out_w = o_.out_w(), out_h = o_.out_h();
     int64_t q = pixels.begin % out_w, p = pixels.begin / out_w % out_h,
             n = pixels.begin / out_w / out_h;
-    const int64_t columns = by_rows(o_) ? 1 : o_.s;
+    const int64_t h = o_.h, w = o_.w, down = o_.dilation_h, right = o_.dilation_w;
+    const int64_t rows = o_.r, columns = by_rows(o_) ? 1 : o_.s;
+    const int64_t height = down * (rows - 1) + 1, width = right * (o_.s - 1) + 1;
     for (int64_t i = 0; i < count; ++i) {
-      const float* image = operands_.x + n * o_.h * o_.w * o_.c;
       const int64_t top = p * o_.stride_h - o_.pad_h, left = q * o_.stride_w - o_.pad_w;
+      const int64_t first = ((n * h + top) * w + left) * o_.c;
+      const int64_t step = right * o_.c, row_step = down * w * o_.c;
       const float** out = pointers + i;
-      for (int64_t r = 0; r < o_.r; ++r) {
-        const int64_t y = top + r * o_.dilation_h;
-        const bool inside = y >= 0 && y < o_.h;
-        for (int64_t s = 0; s < columns; ++s, out += count) {
-          const int64_t x = left + s * o_.dilation_w;
-          *out = inside && x >= 0 && x < o_.w ? image + (y * o_.w + x) * o_.c : zeros;
+      if (top >= 0 && left >= 0 && top + height <= h && left + width <= w) {
+        const float* row = operands_.x + first;
+        for (int64_t r = 0; r < rows; ++r, row += row_step) {
+          const float* at = row;
+          for (int64_t s = 0; s < columns; ++s, at += step, out += count) *out = at;
+        }
+      } else {
+        for (int64_t r = 0; r < rows; ++r) {
+          const int64_t y = top + r * down;
+          const bool inside = y >= 0 && y < h;
+          for (int64_t s = 0; s < columns; ++s, out += count) {
+            const int64_t x = left + s * right;
+            *out =
+                inside && x >= 0 && x < w ? operands_.x + first + r * row_step + s * step : zeros;
+          }
         }
       }
       if (++q < out_w) continue;
@@ -250,14 +269,16 @@ void run_by_rows(const Operands& operands, const Conv2dShape& o) {
   struct Padded;
   const size_t bytes = static_cast<size_t>(together * image) * sizeof(float);
   auto* padded = static_cast<float*>(thread_scratch<Padded>().get(bytes));
-  std::fill(padded, padded + together * image, 0.0f);
   const int64_t row = o.w * o.c, out = o.out_h() * o.out_w() * o.k;
   for (int64_t first = 0; first < o.n; first += together) {
     const int64_t count = std::min(together, o.n - first);
-    parallel_tasks(count * o.h, count * o.h * row > kSmall, [&](int64_t i) {
-      const float* from = operands.x + (first * o.h + i) * row;
-      std::copy(from, from + row,
-                padded + i / o.h * image + ((i % o.h + o.pad_h) * w + o.pad_w) * o.c);
+    parallel_tasks(count * h, count * image > kSmall, [&](int64_t i) {
+      float *to = padded + i * w * o.c, *end = to + w * o.c;
+      const int64_t y = i % h - o.pad_h;
+      if (y < 0 || y >= o.h) return std::fill(to, end, 0.0f);
+      const float* from = operands.x + ((first + i / h) * o.h + y) * row;
+      std::fill(to, to + o.pad_w * o.c, 0.0f);
+      std::fill(std::copy(from, from + row, to + o.pad_w * o.c), end, 0.0f);
     });
     Operands some = operands;
     some.x = padded;
@@ -386,7 +407,7 @@ class WinogradRun {
 }  // namespace
 
 Form form_of(const Conv2dShape& o) {
-  if (o.groups != 1 || conv_tiles() == nullptr) return Form::kNone;
+  if (o.groups != 1 || o.c == 0 || conv_tiles() == nullptr) return Form::kNone;
   return allow_winograd() && pays_by_winograd(o) ? Form::kWinograd : Form::kDirect;
 }
 
