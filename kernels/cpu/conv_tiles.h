@@ -27,6 +27,9 @@ struct TileProduct {
   float* y;                  // row i begins at y + i * stride
   int64_t stride;
   bool relu;  // a NaN passes
+  // What to ask the memory for meanwhile: ahead[i * ahead_step] at step i of the reduction.
+  const float* ahead = nullptr;
+  int64_t ahead_step = 0;
 };
 
 // The outputs of a tile of 4 x 4 pixels, or of as many as lie inside of the image.

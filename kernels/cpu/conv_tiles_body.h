@@ -47,6 +47,24 @@ inline void multiply_add(Sums<Rows>& sums, const float* const* rows, int64_t k,
   }
 }
 
+template <int Rows, bool Ahead>
+inline void add_products(Sums<Rows>& sums, const TileProduct& o) {
+  if (o.taps < 1 || o.inner < 1) __builtin_unreachable();  // or sums would have to be in memory
+  const float *filters = o.filters, *ahead = o.ahead;
+  const float* const* rows = o.rows;
+  for (int64_t tap = 0; tap < o.taps; ++tap, rows += Rows) {
+    // The compiler's unrolling leaves every sum in its register; steps written out do not.
+#pragma GCC unroll 4
+    for (int64_t k = 0; k < o.inner; ++k, filters += kColumns) {
+      multiply_add<Rows>(sums, rows, k, filters);
+      if constexpr (Ahead) {
+        __builtin_prefetch(ahead, 0, 2);
+        ahead += o.ahead_step;
+      }
+    }
+  }
+}
+
 // Asks for rows of outputs. A function of its own, since otherwise the addresses are kept for later
 // in registers that the sums need.
 [[gnu::noinline]] void ask_for(const float* first, int rows, int64_t stride) {
@@ -67,16 +85,7 @@ void product_of_whole(const TileProduct& o) {
 #pragma GCC unroll 8
     for (int i = 0; i < Rows; ++i) sums.of[i][j] = bias;
   }
-  const float* filters = o.filters;
-  const float* const* rows = o.rows;
-  if (o.taps < 1 || o.inner < 1) __builtin_unreachable();  // or sums would have to be in memory
-  for (int64_t tap = 0; tap < o.taps; ++tap, rows += Rows) {
-    // The compiler's unrolling leaves every sum in its register; steps written out do not.
-#pragma GCC unroll 4
-    for (int64_t k = 0; k < o.inner; ++k, filters += kColumns) {
-      multiply_add<Rows>(sums, rows, k, filters);
-    }
-  }
+  o.ahead != nullptr ? add_products<Rows, true>(sums, o) : add_products<Rows, false>(sums, o);
   float* y = o.y;
   const float* z = o.z;
 #pragma GCC unroll 8

@@ -15,6 +15,10 @@ namespace {
 // What of a processor's second level cache one operand of a product may fill.
 constexpr int64_t kCacheBytes = int64_t{1} << 20;
 
+// For so few tiles a block of filters is multiplied in not much more time than the memory takes to
+// bring it.
+constexpr int64_t kFewTiles = 32;
+
 int64_t ceil_div(int64_t a, int64_t b) {
   return (a + b - 1) / b;
 }
@@ -123,9 +127,9 @@ class DirectRun {
         tile_pixels_(pixels_ / tile_count_),
         larger_tiles_(pixels_ % tile_count_),
         blocks_(ceil_div(o_.k, tiles_.columns)) {
-    // Filters that fit into the cache stay there for all pixels. Larger ones are read once for as
-    // many pixels as fit.
-    filters_stay_ = taps_ * inner_ * o_.k * 4 <= kCacheBytes;
+    // Filters that fit into the cache stay there for all pixels. Larger ones, or those of few
+    // pixels, are read once for as many pixels as fit.
+    filters_stay_ = tile_count_ > kFewTiles && taps_ * inner_ * o_.k * 4 <= kCacheBytes;
     const int64_t tile_bytes = tiles_.rows * inner_ * o_.stride_h * o_.stride_w * 4;
     panel_ = filters_stay_ ? 16 : std::clamp<int64_t>(kCacheBytes / 2 / tile_bytes, 1, tile_count_);
   }
@@ -177,20 +181,42 @@ class DirectRun {
       for (int64_t tile = panel.begin; tile < panel.end; ++tile) {
         point(pixels_of(tile), zeros, pointers_of(tile));
       }
-      const auto step = [&](int64_t tile, int64_t block) {
+      const auto step = [&](int64_t tile, int64_t block, Ahead ahead) {
         if (block == blocks.begin && tile + 1 < panel.end) fetch(tile + 1, pointers_of(tile + 1));
-        multiply(pixels_of(tile), block, pointers_of(tile));
+        multiply(pixels_of(tile), block, pointers_of(tile), ahead);
       };
       if (filters_stay_) {
         for (int64_t tile = panel.begin; tile < panel.end; ++tile) {
-          for (int64_t block = blocks.begin; block < blocks.end; ++block) step(tile, block);
+          for (int64_t block = blocks.begin; block < blocks.end; ++block) step(tile, block, {});
         }
       } else {
         for (int64_t block = blocks.begin; block < blocks.end; ++block) {
-          for (int64_t tile = panel.begin; tile < panel.end; ++tile) step(tile, block);
+          const bool last = block + 1 == blocks.end;
+          for (int64_t tile = panel.begin; tile < panel.end; ++tile) {
+            step(tile, block, last ? Ahead{} : part_of(block + 1, tile - begin, panel));
+          }
         }
       }
     }
+  }
+
+  const float* filters_of(int64_t block) const {
+    return operands_.packed + block * taps_ * inner_ * tiles_.columns;
+  }
+
+  struct Ahead {
+    const float* from = nullptr;
+    int64_t step = 0;
+  };
+
+  // What the tile at `index` of a panel asks for of the block that is the next: some of its
+  // columns' worth, a few floats at each step.
+  Ahead part_of(int64_t block, int64_t index, Range panel) const {
+    const int64_t tiles = panel.end - panel.begin, steps = taps_ * inner_;
+    const int64_t each = ceil_div(tiles_.columns, tiles), before = index * each;
+    const bool fits = steps * tiles_.columns * 4 <= kCacheBytes / 2;
+    if (tiles > kFewTiles || !fits || before >= tiles_.columns) return {};
+    return {filters_of(block) + before * steps, std::min(each, tiles_.columns - before)};
   }
 
   // Asks for what a tile is the first to read: the input at the last tap.
@@ -241,7 +267,7 @@ class DirectRun {
     }
   }
 
-  void multiply(Range pixels, int64_t block, const float* const* pointers) const {
+  void multiply(Range pixels, int64_t block, const float* const* pointers, Ahead ahead) const {
     const int64_t first = block * tiles_.columns, at = pixels.begin * o_.k + first;
     tiles_.product({
         .rows = pointers,
@@ -249,12 +275,14 @@ class DirectRun {
         .columns = static_cast<int>(std::min<int64_t>(tiles_.columns, o_.k - first)),
         .taps = taps_,
         .inner = inner_,
-        .filters = operands_.packed + block * taps_ * inner_ * tiles_.columns,
+        .filters = filters_of(block),
         .bias = operands_.bias != nullptr ? operands_.bias + first : nullptr,
         .z = operands_.z != nullptr ? operands_.z + at : nullptr,
         .y = operands_.y + at,
         .stride = o_.k,
         .relu = operands_.relu,
+        .ahead = ahead.from,
+        .ahead_step = ahead.step,
     });
   }
 
