@@ -138,6 +138,9 @@ INSTANTIATE_TEST_SUITE_P(
     ::testing::Values(Case{"stem", {3, 30, 26, 3, 64, 7, 7, 2, 2, 3, 3}},
                       Case{"stem_of_few_filters", {2, 9, 11, 3, 20, 3, 3, 1, 1, 1, 1}},
                       Case{"stem_without_padding", {1, 9, 11, 1, 64, 5, 3}},
+                      Case{"stem_padded_sideways", {2, 9, 12, 3, 24, 3, 5, 1, 2, 0, 3}},
+                      Case{"one_channel", {2, 9, 7, 1, 40, 3, 1}},
+                      Case{"two_channels", {2, 9, 7, 2, 40, 1, 1}},
                       Case{"one_pixel", {1, 1, 1, 64, 64, 1, 1}},
                       Case{"seven_pixels", {7, 1, 1, 17, 65, 1, 1}},
                       Case{"pointwise", {2, 13, 9, 64, 96, 1, 1}},
@@ -146,6 +149,8 @@ INSTANTIATE_TEST_SUITE_P(
                       Case{"usual", {2, 14, 14, 32, 64, 3, 3, 1, 1, 1, 1}},
                       Case{"usual_stride", {2, 15, 13, 64, 64, 3, 3, 2, 2, 1, 1}},
                       Case{"filters_beyond_the_cache", {2, 9, 7, 256, 320, 3, 3, 1, 1, 1, 1}},
+                      Case{"more_filters_than_pixels", {1, 7, 7, 32, 160, 3, 3, 1, 1, 1, 1}},
+                      Case{"filters_of_uneven_shares", {1, 5, 5, 130, 330, 3, 3, 1, 1, 1, 1}},
                       Case{"odd_channels", {2, 11, 7, 19, 33, 3, 3, 1, 1, 1, 1}},
                       Case{"asymmetric", {2, 12, 17, 16, 24, 3, 2, 2, 1, 0, 1, 1, 2}},
                       Case{"dilated", {2, 15, 15, 16, 16, 3, 3, 1, 1, 2, 2, 2, 2}},
@@ -194,6 +199,50 @@ TEST(PackedConv2d, WinogradIsForMany3x3PixelsAndOnlyOnRequest) {
   EXPECT_TRUE(refused([](Conv2dShape& s) { s.k = 24; }));
   EXPECT_TRUE(refused([](Conv2dShape& s) { s.groups = 2; }));
   EXPECT_TRUE(refused([](Conv2dShape& s) { s.n = 40, s.h = s.w = 5; }));  // mostly beyond the image
+}
+
+TEST(PackedConv2d, NoChannelsAreNotForUs) {
+  EXPECT_EQ(packed::form_of({1, 4, 4, 0, 16, 3, 3, 1, 1, 1, 1}), Form::kNone);
+}
+
+// Every number of rows and of columns that a tile can have, and every remainder of its loops, on
+// whole numbers, whose sums are exact.
+TEST(PackedConv2d, EveryTileIsExact) {
+  if (packed::form_of({1, 1, 1, 1, 1, 1, 1}) == Form::kNone) GTEST_SKIP() << "no AVX2 here";
+  for (int64_t pixels = 1; pixels <= 7; ++pixels) {
+    for (int64_t filters = 1; filters <= 66; filters += filters % 8 < 2 ? 1 : 3) {
+      for (const int64_t channels : {1, 2, 3, 4, 5, 18}) {
+        const Conv2dShape o = {1, 1, pixels, channels, filters, 1, 1};
+        Data data(o);
+        for (std::vector<float>* values : {&data.x, &data.w, &data.bias, &data.z}) {
+          for (float& value : *values) value = std::round(8 * value);
+        }
+        for (const bool with_z : {false, true}) {
+          EXPECT_EQ(widened(data.computed(with_z, with_z, o)), data.truth(with_z, with_z, o))
+              << pixels << " pixels, " << filters << " filters, " << channels << " channels";
+        }
+      }
+    }
+  }
+}
+
+// An image's numbers do not depend on the images beside it, whatever a thread's share of them.
+TEST(PackedConv2d, AnImageIsTheSameInEveryBatch) {
+  const Conv2dShape many = {5, 7, 7, 48, 144, 3, 3, 1, 1, 1, 1};
+  if (packed::form_of(many) == Form::kNone) GTEST_SKIP() << "no AVX2 here";
+  const Data data(many);
+  const std::vector<float> y = data.computed(true, true, many);
+  Conv2dShape one = many;
+  one.n = 1;
+  for (int64_t image = 0; image < many.n; ++image) {
+    const auto of_image = [&](const std::vector<float>& all, int64_t size) {
+      return std::vector<float>(all.begin() + image * size, all.begin() + (image + 1) * size);
+    };
+    Data part = data;
+    part.x = of_image(data.x, one.input_size());
+    part.z = of_image(data.z, one.output_size());
+    EXPECT_EQ(part.computed(true, true, one), of_image(y, one.output_size())) << "image " << image;
+  }
 }
 
 TEST(PackedConv2d, NanPassesTheReluAndStaysWhereItIs) {

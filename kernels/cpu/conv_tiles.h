@@ -20,13 +20,16 @@ struct TileProduct {
   const float* const* rows;  // (taps, row_count) pointers to `inner` floats
   int row_count;             // at most ConvTiles::rows
   int columns;               // filters wanted, at most ConvTiles::columns
-  int64_t taps, inner;
-  const float* filters;  // (taps, inner, ConvTiles::columns)
-  const float* bias;     // (columns) or null
-  const float* z;        // like y, or null
-  float* y;              // row i begins at y + i * stride
+  int64_t taps, inner;       // at least 1
+  const float* filters;      // (taps, inner, ConvTiles::columns)
+  const float* bias;         // (columns) or null
+  const float* z;            // like y, or null
+  float* y;                  // row i begins at y + i * stride
   int64_t stride;
   bool relu;  // a NaN passes
+  // What to ask the memory for meanwhile: ahead[i * ahead_step] at step i of the reduction.
+  const float* ahead = nullptr;
+  int64_t ahead_step = 0;
 };
 
 // The outputs of a tile of 4 x 4 pixels, or of as many as lie inside of the image.

@@ -14,7 +14,6 @@ constexpr int kLanes = 8, kRows = 6, kVectors = 2;  // 12, 2 and 1 in 16
 #endif
 constexpr int kColumns = kVectors * kLanes;
 static_assert(kRows <= kMostRows);
-constexpr int kUnroll = 4;  // steps of the reduction for which a row's pointer is loaded once
 
 using Vector = float __attribute__((vector_size(kLanes * sizeof(float)), aligned(4)));
 
@@ -33,52 +32,71 @@ struct Sums {
   Vector of[Rows][kVectors];
 };
 
-template <int Rows, int Steps>
+// One step of the reduction.
+template <int Rows>
 inline void multiply_add(Sums<Rows>& sums, const float* const* rows, int64_t k,
                          const float* filters) {
+  Vector w[kVectors];
 #pragma GCC unroll 4
-  for (int step = 0; step < Steps; ++step, filters += kColumns) {
-    Vector w[kVectors];
-    for (int j = 0; j < kVectors; ++j) w[j] = load(filters + j * kLanes);
+  for (int j = 0; j < kVectors; ++j) w[j] = load(filters + j * kLanes);
 #pragma GCC unroll 8
-    for (int i = 0; i < Rows; ++i) {
-      const Vector x = rows[i][k + step] - Vector{};
+  for (int i = 0; i < Rows; ++i) {
+    const Vector x = rows[i][k] - Vector{};
 #pragma GCC unroll 4
-      for (int j = 0; j < kVectors; ++j) sums.of[i][j] += x * w[j];
+    for (int j = 0; j < kVectors; ++j) sums.of[i][j] += x * w[j];
+  }
+}
+
+template <int Rows, bool Ahead>
+inline void add_products(Sums<Rows>& sums, const TileProduct& o) {
+  if (o.taps < 1 || o.inner < 1) __builtin_unreachable();  // or sums would have to be in memory
+  const float *filters = o.filters, *ahead = o.ahead;
+  const float* const* rows = o.rows;
+  for (int64_t tap = 0; tap < o.taps; ++tap, rows += Rows) {
+    // The compiler's unrolling leaves every sum in its register; steps written out do not.
+#pragma GCC unroll 4
+    for (int64_t k = 0; k < o.inner; ++k, filters += kColumns) {
+      multiply_add<Rows>(sums, rows, k, filters);
+      if constexpr (Ahead) {
+        __builtin_prefetch(ahead, 0, 2);
+        ahead += o.ahead_step;
+      }
     }
+  }
+}
+
+// Asks for rows of outputs. A function of its own, since otherwise the addresses are kept for later
+// in registers that the sums need.
+[[gnu::noinline]] void ask_for(const float* first, int rows, int64_t stride) {
+  for (int i = 0; i < rows; ++i, first += stride) {
+    for (int j = 0; j < kColumns; j += 16) __builtin_prefetch(first + j, 1);
   }
 }
 
 template <int Rows>
 void product_of_whole(const TileProduct& o) {
+  // What the last lines of this function touch is far away where outputs are large: ask for it now.
+  ask_for(o.y, Rows, o.stride);
+  if (o.z != nullptr) ask_for(o.z, Rows, o.stride);
   Sums<Rows> sums;
+#pragma GCC unroll 4
   for (int j = 0; j < kVectors; ++j) {
     const Vector bias = o.bias != nullptr ? load(o.bias + j * kLanes) : Vector{};
+#pragma GCC unroll 8
     for (int i = 0; i < Rows; ++i) sums.of[i][j] = bias;
   }
-  // What the last lines of this function touch is far away where outputs are large: ask for it now.
-  for (int i = 0; i < Rows; ++i) {
-    for (int j = 0; j < kColumns; j += 16) __builtin_prefetch(o.y + i * o.stride + j, 1);
-  }
-  for (int i = 0; i < Rows && o.z != nullptr; ++i) {
-    for (int j = 0; j < kColumns; j += 16) __builtin_prefetch(o.z + i * o.stride + j);
-  }
-  const float* filters = o.filters;
-  const float* const* rows = o.rows;
-  for (int64_t tap = 0; tap < o.taps; ++tap, rows += Rows) {
-    int64_t k = 0;
-    for (; k + kUnroll <= o.inner; k += kUnroll, filters += kUnroll * kColumns) {
-      multiply_add<Rows, kUnroll>(sums, rows, k, filters);
-    }
-    for (; k < o.inner; ++k, filters += kColumns) multiply_add<Rows, 1>(sums, rows, k, filters);
-  }
-  for (int i = 0; i < Rows; ++i) {
+  o.ahead != nullptr ? add_products<Rows, true>(sums, o) : add_products<Rows, false>(sums, o);
+  float* y = o.y;
+  const float* z = o.z;
+#pragma GCC unroll 8
+  for (int i = 0; i < Rows; ++i, y += o.stride) {
+#pragma GCC unroll 4
     for (int j = 0; j < kVectors; ++j) {
-      const int64_t at = i * o.stride + j * kLanes;
       Vector sum = sums.of[i][j];
-      if (o.z != nullptr) sum += load(o.z + at);
-      store(o.y + at, o.relu ? relu(sum) : sum);
+      if (z != nullptr) sum += load(z + j * kLanes);
+      store(y + j * kLanes, o.relu ? relu(sum) : sum);
     }
+    if (z != nullptr) z += o.stride;
   }
 }
 

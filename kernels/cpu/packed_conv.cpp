@@ -15,6 +15,10 @@ namespace {
 // What of a processor's second level cache one operand of a product may fill.
 constexpr int64_t kCacheBytes = int64_t{1} << 20;
 
+// For so few tiles a block of filters is multiplied in not much more time than the memory takes to
+// bring it.
+constexpr int64_t kFewTiles = 32;
+
 int64_t ceil_div(int64_t a, int64_t b) {
   return (a + b - 1) / b;
 }
@@ -120,10 +124,12 @@ class DirectRun {
         inner_(inner_of(shape)),
         pixels_(o_.n * o_.out_h() * o_.out_w()),
         tile_count_(ceil_div(pixels_, tiles_.rows)),
+        tile_pixels_(pixels_ / tile_count_),
+        larger_tiles_(pixels_ % tile_count_),
         blocks_(ceil_div(o_.k, tiles_.columns)) {
-    // Filters that fit into the cache stay there for all pixels. Larger ones are read once for as
-    // many pixels as fit.
-    filters_stay_ = taps_ * inner_ * o_.k * 4 <= kCacheBytes;
+    // Filters that fit into the cache stay there for all pixels. Larger ones, or those of few
+    // pixels, are read once for as many pixels as fit.
+    filters_stay_ = tile_count_ > kFewTiles && taps_ * inner_ * o_.k * 4 <= kCacheBytes;
     const int64_t tile_bytes = tiles_.rows * inner_ * o_.stride_h * o_.stride_w * 4;
     panel_ = filters_stay_ ? 16 : std::clamp<int64_t>(kCacheBytes / 2 / tile_bytes, 1, tile_count_);
   }
@@ -134,8 +140,7 @@ class DirectRun {
 #pragma omp parallel
     {
       const int64_t threads = omp_get_num_threads(), thread = omp_get_thread_num();
-      // A thread reads all filters, or all pixels, whichever is less to share.
-      if (tile_count_ < 4 * threads && blocks_ >= threads) {
+      if (shares_blocks(threads)) {
         run_part({0, tile_count_}, share_of(blocks_, thread, threads));
       } else {
         run_part(share_of(tile_count_, thread, threads), {0, blocks_});
@@ -144,9 +149,19 @@ class DirectRun {
   }
 
  private:
-  // Tiles are equal within a pixel.
+  // A thread reads all filters, or all pixels: whichever is less, if the shares are as even.
+  bool shares_blocks(int64_t threads) const {
+    const int64_t filters = taps_ * o_.k, pixels = o_.n * o_.h * o_.w;
+    const int64_t most_of_tiles = ceil_div(tile_count_, threads) * blocks_;
+    const int64_t most_of_blocks = ceil_div(blocks_, threads) * tile_count_;
+    return filters > pixels && most_of_blocks <= most_of_tiles;
+  }
+
+  // Tiles are equal within a pixel, the larger ones first: without dividing, which would take
+  // longer than a step of a product.
   Range pixels_of(int64_t tile) const {
-    return share_of(pixels_, tile, tile_count_);
+    const auto begin = [&](int64_t i) { return i * tile_pixels_ + std::min(i, larger_tiles_); };
+    return {begin(tile), begin(tile + 1)};
   }
 
   void run_part(Range tiles, Range blocks) const {
@@ -166,20 +181,42 @@ class DirectRun {
       for (int64_t tile = panel.begin; tile < panel.end; ++tile) {
         point(pixels_of(tile), zeros, pointers_of(tile));
       }
-      const auto step = [&](int64_t tile, int64_t block) {
+      const auto step = [&](int64_t tile, int64_t block, Ahead ahead) {
         if (block == blocks.begin && tile + 1 < panel.end) fetch(tile + 1, pointers_of(tile + 1));
-        multiply(pixels_of(tile), block, pointers_of(tile));
+        multiply(pixels_of(tile), block, pointers_of(tile), ahead);
       };
       if (filters_stay_) {
         for (int64_t tile = panel.begin; tile < panel.end; ++tile) {
-          for (int64_t block = blocks.begin; block < blocks.end; ++block) step(tile, block);
+          for (int64_t block = blocks.begin; block < blocks.end; ++block) step(tile, block, {});
         }
       } else {
         for (int64_t block = blocks.begin; block < blocks.end; ++block) {
-          for (int64_t tile = panel.begin; tile < panel.end; ++tile) step(tile, block);
+          const bool last = block + 1 == blocks.end;
+          for (int64_t tile = panel.begin; tile < panel.end; ++tile) {
+            step(tile, block, last ? Ahead{} : part_of(block + 1, tile - begin, panel));
+          }
         }
       }
     }
+  }
+
+  const float* filters_of(int64_t block) const {
+    return operands_.packed + block * taps_ * inner_ * tiles_.columns;
+  }
+
+  struct Ahead {
+    const float* from = nullptr;
+    int64_t step = 0;
+  };
+
+  // What the tile at `index` of a panel asks for of the block that is the next: some of its
+  // columns' worth, a few floats at each step.
+  Ahead part_of(int64_t block, int64_t index, Range panel) const {
+    const int64_t tiles = panel.end - panel.begin, steps = taps_ * inner_;
+    const int64_t each = ceil_div(tiles_.columns, tiles), before = index * each;
+    const bool fits = steps * tiles_.columns * 4 <= kCacheBytes / 2;
+    if (tiles > kFewTiles || !fits || before >= tiles_.columns) return {};
+    return {filters_of(block) + before * steps, std::min(each, tiles_.columns - before)};
   }
 
   // Asks for what a tile is the first to read: the input at the last tap.
@@ -197,17 +234,29 @@ class DirectRun {
     const int64_t count = pixels.end - pixels.begin, out_w = o_.out_w(), out_h = o_.out_h();
     int64_t q = pixels.begin % out_w, p = pixels.begin / out_w % out_h,
             n = pixels.begin / out_w / out_h;
-    const int64_t columns = by_rows(o_) ? 1 : o_.s;
+    const int64_t h = o_.h, w = o_.w, down = o_.dilation_h, right = o_.dilation_w;
+    const int64_t rows = o_.r, columns = by_rows(o_) ? 1 : o_.s;
+    const int64_t height = down * (rows - 1) + 1, width = right * (o_.s - 1) + 1;
     for (int64_t i = 0; i < count; ++i) {
-      const float* image = operands_.x + n * o_.h * o_.w * o_.c;
       const int64_t top = p * o_.stride_h - o_.pad_h, left = q * o_.stride_w - o_.pad_w;
+      const int64_t first = ((n * h + top) * w + left) * o_.c;
+      const int64_t step = right * o_.c, row_step = down * w * o_.c;
       const float** out = pointers + i;
-      for (int64_t r = 0; r < o_.r; ++r) {
-        const int64_t y = top + r * o_.dilation_h;
-        const bool inside = y >= 0 && y < o_.h;
-        for (int64_t s = 0; s < columns; ++s, out += count) {
-          const int64_t x = left + s * o_.dilation_w;
-          *out = inside && x >= 0 && x < o_.w ? image + (y * o_.w + x) * o_.c : zeros;
+      if (top >= 0 && left >= 0 && top + height <= h && left + width <= w) {
+        const float* row = operands_.x + first;
+        for (int64_t r = 0; r < rows; ++r, row += row_step) {
+          const float* at = row;
+          for (int64_t s = 0; s < columns; ++s, at += step, out += count) *out = at;
+        }
+      } else {
+        for (int64_t r = 0; r < rows; ++r) {
+          const int64_t y = top + r * down;
+          const bool inside = y >= 0 && y < h;
+          for (int64_t s = 0; s < columns; ++s, out += count) {
+            const int64_t x = left + s * right;
+            *out =
+                inside && x >= 0 && x < w ? operands_.x + first + r * row_step + s * step : zeros;
+          }
         }
       }
       if (++q < out_w) continue;
@@ -218,7 +267,7 @@ class DirectRun {
     }
   }
 
-  void multiply(Range pixels, int64_t block, const float* const* pointers) const {
+  void multiply(Range pixels, int64_t block, const float* const* pointers, Ahead ahead) const {
     const int64_t first = block * tiles_.columns, at = pixels.begin * o_.k + first;
     tiles_.product({
         .rows = pointers,
@@ -226,19 +275,21 @@ class DirectRun {
         .columns = static_cast<int>(std::min<int64_t>(tiles_.columns, o_.k - first)),
         .taps = taps_,
         .inner = inner_,
-        .filters = operands_.packed + block * taps_ * inner_ * tiles_.columns,
+        .filters = filters_of(block),
         .bias = operands_.bias != nullptr ? operands_.bias + first : nullptr,
         .z = operands_.z != nullptr ? operands_.z + at : nullptr,
         .y = operands_.y + at,
         .stride = o_.k,
         .relu = operands_.relu,
+        .ahead = ahead.from,
+        .ahead_step = ahead.step,
     });
   }
 
   Operands operands_;
   Conv2dShape o_;
   const ConvTiles& tiles_;
-  int64_t taps_, inner_, pixels_, tile_count_, blocks_;
+  int64_t taps_, inner_, pixels_, tile_count_, tile_pixels_, larger_tiles_, blocks_;
   bool filters_stay_;
   int64_t panel_;  // tiles
 };
@@ -250,14 +301,16 @@ void run_by_rows(const Operands& operands, const Conv2dShape& o) {
   struct Padded;
   const size_t bytes = static_cast<size_t>(together * image) * sizeof(float);
   auto* padded = static_cast<float*>(thread_scratch<Padded>().get(bytes));
-  std::fill(padded, padded + together * image, 0.0f);
   const int64_t row = o.w * o.c, out = o.out_h() * o.out_w() * o.k;
   for (int64_t first = 0; first < o.n; first += together) {
     const int64_t count = std::min(together, o.n - first);
-    parallel_tasks(count * o.h, count * o.h * row > kSmall, [&](int64_t i) {
-      const float* from = operands.x + (first * o.h + i) * row;
-      std::copy(from, from + row,
-                padded + i / o.h * image + ((i % o.h + o.pad_h) * w + o.pad_w) * o.c);
+    parallel_tasks(count * h, count * image > kSmall, [&](int64_t i) {
+      float *to = padded + i * w * o.c, *end = to + w * o.c;
+      const int64_t y = i % h - o.pad_h;
+      if (y < 0 || y >= o.h) return std::fill(to, end, 0.0f);
+      const float* from = operands.x + ((first + i / h) * o.h + y) * row;
+      std::fill(to, to + o.pad_w * o.c, 0.0f);
+      std::fill(std::copy(from, from + row, to + o.pad_w * o.c), end, 0.0f);
     });
     Operands some = operands;
     some.x = padded;
@@ -386,7 +439,7 @@ class WinogradRun {
 }  // namespace
 
 Form form_of(const Conv2dShape& o) {
-  if (o.groups != 1 || conv_tiles() == nullptr) return Form::kNone;
+  if (o.groups != 1 || o.c == 0 || conv_tiles() == nullptr) return Form::kNone;
   return allow_winograd() && pays_by_winograd(o) ? Form::kWinograd : Form::kDirect;
 }
 

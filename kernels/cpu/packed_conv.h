@@ -11,7 +11,7 @@
 namespace glassnet::kernels::packed {
 
 enum class Form {
-  kNone,      // not for us: grouped filters, or a processor without AVX2
+  kNone,      // not for us: grouped filters, no channels, or a processor without AVX2
   kDirect,    // every product of the definition
   kWinograd,  // F(4x4, 3x3): a quarter of them, and a larger rounding error
 };
