@@ -63,12 +63,18 @@ double milliseconds_since(Clock::time_point begin) {
   return std::chrono::duration<double, std::milli>(Clock::now() - begin).count();
 }
 
-Image scene(int size) {
-  return draw_scene(/*label=*/0, /*seed=*/0, /*index=*/0, size).image;
-}
-
 Superpixels superpixels_of(const Image& picture) {
   return quickshift(Tensor::from(picture.rgb, {picture.height, picture.width, 3}));
+}
+
+// The first one that has as many superpixels at 150 px as the median photograph of the Intel Image
+// Classification data: what LIME's samples share depends on it.
+Image scene(int size) {
+  constexpr int64_t kMedianSuperpixels = 16;
+  uint64_t index = 0;
+  const auto drawn = [&](int at) { return draw_scene(/*label=*/0, /*seed=*/0, index, at).image; };
+  while (superpixels_of(drawn(150)).count != kMedianSuperpixels) ++index;
+  return drawn(size);
 }
 
 void prepare_lime(int size, const std::string& folder) {
@@ -143,8 +149,8 @@ Row row_of(const std::string& what, Module& model, const Tensor& images) {
             result};
   }
   if (what == "lime") {
+    const Image picture = scene(static_cast<int>(images.dim(1)));
     return {[=, &model] {
-              const Image picture = scene(static_cast<int>(images.dim(1)));
               const LimeJob job{.picture = picture, .superpixels = superpixels_of(picture)};
               *last = lime(model, job, {.samples = kLimeSamples, .keep_samples = true})
                           .probabilities.to(DType::kFloat32);
