@@ -4,9 +4,10 @@
 //   glassnet_libtorch_bench WHAT MODE FOLDER
 //
 // MODE is contiguous or channels-last, both eager; for WHAT forward and lime also frozen,
-// TorchScript after torch::jit::freeze, and optimized, after optimize_for_inference as well. lime
-// is its samples alone, in batches as large as FOLDER/images.npy: superpixels and masks are read,
-// nothing is fitted. Needs LibTorch's C++ headers (Debian's libtorch-dev).
+// TorchScript after torch::jit::freeze, and optimized, after optimize_for_inference as well. In
+// front of a mode, autocast- is LibTorch's mixed precision of bfloat16, and bf16- a network of that
+// type. lime is its samples alone, in batches as large as FOLDER/images.npy: superpixels and masks
+// are read, nothing is fitted. Needs LibTorch's C++ headers (Debian's libtorch-dev).
 #include <sys/resource.h>
 
 #include <algorithm>
@@ -19,6 +20,7 @@
 #include <map>
 #include <string>
 
+#include <ATen/autocast_mode.h>
 #include <fmt/format.h>
 #include <torch/script.h>
 #include <torch/torch.h>
@@ -225,6 +227,26 @@ bool is_parameter(const std::string& name) {
   return name.find("running_") == name.npos && name.find("num_batches") == name.npos;
 }
 
+// Mixed precision for as long as it lives.
+class Autocast {
+ public:
+  explicit Autocast(bool on) : on_(on) {
+    if (!on_) return;
+    at::autocast::set_autocast_cpu_dtype(torch::kBFloat16);
+    at::autocast::set_cpu_enabled(true);
+  }
+  ~Autocast() {
+    if (!on_) return;
+    at::autocast::set_cpu_enabled(false);
+    at::autocast::clear_cache();
+  }
+  Autocast(const Autocast&) = delete;
+  Autocast& operator=(const Autocast&) = delete;
+
+ private:
+  bool on_;
+};
+
 // The probabilities of LIME's samples: `forward` of pictures whose superpixels are shown or hidden.
 Row lime_row(const std::string& folder, int64_t batch, torch::MemoryFormat format,
              const std::function<Tensor(const Tensor&)>& forward) {
@@ -241,21 +263,30 @@ Row lime_row(const std::string& folder, int64_t batch, torch::MemoryFormat forma
                   some.index_select(1, labels.flatten())
                       .reshape({some.size(0), 1, labels.size(0), labels.size(1)});
               const Tensor x = torch::where(at_pixels, shown, hidden).contiguous(format);
-              probabilities.push_back(forward(x).softmax(1));
+              probabilities.push_back(forward(x).to(torch::kFloat32).softmax(1));
             }
             *last = torch::cat(probabilities);
           },
           [=] { return *last; }};
 }
 
-Row row_of(const std::string& what, const std::string& mode, std::map<std::string, Tensor> loaded,
+// `prefix` taken off the beginning of a word, if it is there.
+bool taken_off(std::string& word, const std::string& prefix) {
+  const bool there = word.rfind(prefix, 0) == 0;
+  if (there) word.erase(0, prefix.size());
+  return there;
+}
+
+Row row_of(const std::string& what, std::string mode, std::map<std::string, Tensor> loaded,
            Tensor images, const std::string& folder) {
+  const bool casts = taken_off(mode, "autocast-");
+  const auto type = taken_off(mode, "bf16-") ? torch::kBFloat16 : torch::kFloat32;
   const auto format =
       mode == "contiguous" ? torch::MemoryFormat::Contiguous : torch::MemoryFormat::ChannelsLast;
   auto weights = std::make_shared<std::map<std::string, Tensor>>();
   for (auto& [name, tensor] : loaded) {
     if (tensor.scalar_type() == torch::kInt64) continue;
-    (*weights)[name] = tensor.dim() == 4 ? tensor.contiguous(format) : tensor;
+    (*weights)[name] = (tensor.dim() == 4 ? tensor.contiguous(format) : tensor).to(type);
   }
   images = images.contiguous(format);
   auto last = std::make_shared<Tensor>();
@@ -263,7 +294,8 @@ Row row_of(const std::string& what, const std::string& mode, std::map<std::strin
 
   std::function<Tensor(const Tensor&)> forward = [=](const Tensor& x) {
     const c10::InferenceMode inference;
-    Eager eager(*weights, false, x);
+    const Autocast autocast(casts);
+    Eager eager(*weights, false, x.to(type));
     resnet(*weights, eager);
     return eager.logits;
   };
@@ -271,7 +303,7 @@ Row row_of(const std::string& what, const std::string& mode, std::map<std::strin
     auto module = std::make_shared<torch::jit::Module>(scripted(*weights, mode == "optimized"));
     forward = [=](const Tensor& x) {
       const torch::NoGradGuard no_grad;
-      return module->forward({x}).toTensor();
+      return module->forward({x.to(type)}).toTensor();
     };
   }
   if (what == "forward") return {[=] { *last = forward(images); }, result};
@@ -287,8 +319,11 @@ Row row_of(const std::string& what, const std::string& mode, std::map<std::strin
     return {[=] {
               for (Tensor& p : sgd->param_groups()[0].params()) p.mutable_grad() = Tensor();
               Eager eager(*weights, true, images);
-              resnet(*weights, eager);
-              *last = torch::cross_entropy_loss(eager.logits, labels);
+              {
+                const Autocast autocast(casts);
+                resnet(*weights, eager);
+              }
+              *last = torch::cross_entropy_loss(eager.logits.to(torch::kFloat32), labels);
               last->backward();
               sgd->step();
             },

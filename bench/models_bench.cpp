@@ -15,12 +15,12 @@
 //
 //   glassnet_models_bench WHAT MODE FOLDER
 //
-// WHAT is forward, train, saliency, gradcam or lime; MODE is eager, or winograd to allow Winograd's
-// convolutions. After a first step it prints the milliseconds since main began; then each line of
-// the input is answered: "step" by the milliseconds of one more, "result FILE" by writing what the
-// last one computed
-// (.npy: logits, the loss, a map of the first image, or the probabilities of LIME's samples) and
-// "memory" by the highest resident memory of the process in MiB.
+// WHAT is forward, train, saliency, gradcam or lime; MODE is eager, winograd to allow Winograd's
+// convolutions, or bf16 for forward, train and lime in that type. After a first step it prints the
+// milliseconds since main began; then each line of the input is answered: "step" by the
+// milliseconds of one more, "result FILE" by writing what the last one computed (.npy: logits, the
+// loss, a map of the first image, or the probabilities of LIME's samples) and "memory" by the
+// highest resident memory of the process in MiB.
 #include <sys/resource.h>
 
 #include <chrono>
@@ -133,18 +133,18 @@ struct Training {
   }
 };
 
-Row row_of(const std::string& what, Module& model, const Tensor& images) {
+Row row_of(const std::string& what, Module& model, const Tensor& images, DType type) {
   if (what == "train") {
-    const auto training = std::make_shared<Training>(model, images);
+    const auto training = std::make_shared<Training>(model, images.to(type));
     return {[=] { training->take_step(); },
             [=] { return Tensor::from(std::vector{training->loss}, {1}); }};
   }
   const auto last = std::make_shared<Tensor>();
   const auto result = [=] { return *last; };
   if (what == "forward") {
-    return {[=, &model] {
+    return {[=, &model, x = images.to(type)] {
               const NoGrad no_grad;
-              *last = model(Variable(images)).value();
+              *last = model(Variable(x)).value().to(DType::kFloat32);
             },
             result};
   }
@@ -152,8 +152,9 @@ Row row_of(const std::string& what, Module& model, const Tensor& images) {
     const Image picture = scene(static_cast<int>(images.dim(1)));
     return {[=, &model] {
               const LimeJob job{.picture = picture, .superpixels = superpixels_of(picture)};
-              *last = lime(model, job, {.samples = kLimeSamples, .keep_samples = true})
-                          .probabilities.to(DType::kFloat32);
+              const LimeOptions options{
+                  .samples = kLimeSamples, .precision = type, .keep_samples = true};
+              *last = lime(model, job, options).probabilities.to(DType::kFloat32);
             },
             result};
   }
@@ -161,10 +162,13 @@ Row row_of(const std::string& what, Module& model, const Tensor& images) {
   return {[=, &model] { *last = explain(model, first, what, {.target = 0}).map; }, result};
 }
 
-void answer(const std::string& what, const std::string& folder, Clock::time_point begin) {
+void answer(const std::string& what, const std::string& mode, const std::string& folder,
+            Clock::time_point begin) {
+  kernels::set_allow_winograd(mode == "winograd");
   const kernels::FlushDenormals flush;
   const LoadedModel loaded = load_model(folder + "/weights.safetensors");
-  const Row row = row_of(what, *loaded.model, load_npy(folder + "/images.npy"));
+  const Row row = row_of(what, *loaded.model, load_npy(folder + "/images.npy"),
+                         mode == "bf16" ? DType::kBFloat16 : DType::kFloat32);
   row.step();
   std::cout << milliseconds_since(begin) << std::endl;
   std::string word;
@@ -204,8 +208,7 @@ int main(int argc, char** argv) {
       return 0;
     }
     if (words.size() == 3) {
-      glassnet::kernels::set_allow_winograd(words[1] == "winograd");
-      glassnet::answer(words[0], words[2], begin);
+      glassnet::answer(words[0], words[1], words[2], begin);
       return 0;
     }
     std::fputs("usage: glassnet_models_bench WHAT MODE FOLDER\n", stderr);
