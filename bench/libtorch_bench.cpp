@@ -3,9 +3,10 @@
 //
 //   glassnet_libtorch_bench WHAT MODE FOLDER
 //
-// MODE is contiguous or channels-last, both eager; for WHAT forward also frozen, TorchScript after
-// torch::jit::freeze, and optimized, after optimize_for_inference as well. Needs LibTorch's C++
-// headers (Debian's libtorch-dev).
+// MODE is contiguous or channels-last, both eager; for WHAT forward and lime also frozen,
+// TorchScript after torch::jit::freeze, and optimized, after optimize_for_inference as well. lime
+// is its samples alone, in batches as large as FOLDER/images.npy: superpixels and masks are read,
+// nothing is fitted. Needs LibTorch's C++ headers (Debian's libtorch-dev).
 #include <sys/resource.h>
 
 #include <algorithm>
@@ -56,8 +57,8 @@ std::map<std::string, Tensor> read_weights(const std::string& path) {
   return weights;
 }
 
-// float32 in C order, (N, H, W, 3) -> (N, 3, H, W)
-Tensor read_images(const std::string& path) {
+// float32 in C order
+Tensor read_floats(const std::string& path) {
   const std::string file = bytes_of(path);
   uint16_t length = 0;
   std::memcpy(&length, file.data() + 8, sizeof length);
@@ -70,9 +71,12 @@ Tensor read_images(const std::string& path) {
     at = end + std::strspn(end, ", ");
   }
   const char* data = file.data() + 10 + length;
-  return torch::from_blob(const_cast<char*>(data), shape, torch::kFloat32)
-      .permute({0, 3, 1, 2})
-      .contiguous();
+  return torch::from_blob(const_cast<char*>(data), shape, torch::kFloat32).clone();
+}
+
+// (N, H, W, 3) -> (N, 3, H, W)
+Tensor read_images(const std::string& path) {
+  return read_floats(path).permute({0, 3, 1, 2}).contiguous();
 }
 
 void save_floats(const std::string& path, const Tensor& given) {
@@ -221,8 +225,31 @@ bool is_parameter(const std::string& name) {
   return name.find("running_") == name.npos && name.find("num_batches") == name.npos;
 }
 
+// The probabilities of LIME's samples: `forward` of pictures whose superpixels are shown or hidden.
+Row lime_row(const std::string& folder, int64_t batch, torch::MemoryFormat format,
+             const std::function<Tensor(const Tensor&)>& forward) {
+  const Tensor sources = read_images(folder + "/sources.npy");
+  const Tensor shown = sources.narrow(0, 0, 1), hidden = sources.narrow(0, 1, 1);
+  const Tensor labels = read_floats(folder + "/labels.npy").to(torch::kInt64);
+  const Tensor masks = read_floats(folder + "/masks.npy").to(torch::kBool);
+  auto last = std::make_shared<Tensor>();
+  return {[=] {
+            const torch::NoGradGuard no_grad;
+            std::vector<Tensor> probabilities;
+            for (const Tensor& some : masks.split(batch)) {
+              const Tensor at_pixels =
+                  some.index_select(1, labels.flatten())
+                      .reshape({some.size(0), 1, labels.size(0), labels.size(1)});
+              const Tensor x = torch::where(at_pixels, shown, hidden).contiguous(format);
+              probabilities.push_back(forward(x).softmax(1));
+            }
+            *last = torch::cat(probabilities);
+          },
+          [=] { return *last; }};
+}
+
 Row row_of(const std::string& what, const std::string& mode, std::map<std::string, Tensor> loaded,
-           Tensor images) {
+           Tensor images, const std::string& folder) {
   const auto format =
       mode == "contiguous" ? torch::MemoryFormat::Contiguous : torch::MemoryFormat::ChannelsLast;
   auto weights = std::make_shared<std::map<std::string, Tensor>>();
@@ -234,23 +261,21 @@ Row row_of(const std::string& what, const std::string& mode, std::map<std::strin
   auto last = std::make_shared<Tensor>();
   const auto result = [=] { return *last; };
 
-  if (what == "forward" && (mode == "frozen" || mode == "optimized")) {
+  std::function<Tensor(const Tensor&)> forward = [=](const Tensor& x) {
+    const c10::InferenceMode inference;
+    Eager eager(*weights, false, x);
+    resnet(*weights, eager);
+    return eager.logits;
+  };
+  if (mode == "frozen" || mode == "optimized") {
     auto module = std::make_shared<torch::jit::Module>(scripted(*weights, mode == "optimized"));
-    return {[=] {
-              const torch::NoGradGuard no_grad;
-              *last = module->forward({images}).toTensor();
-            },
-            result};
+    forward = [=](const Tensor& x) {
+      const torch::NoGradGuard no_grad;
+      return module->forward({x}).toTensor();
+    };
   }
-  if (what == "forward") {
-    return {[=] {
-              const c10::InferenceMode inference;
-              Eager eager(*weights, false, images);
-              resnet(*weights, eager);
-              *last = eager.logits;
-            },
-            result};
-  }
+  if (what == "forward") return {[=] { *last = forward(images); }, result};
+  if (what == "lime") return lime_row(folder, images.size(0), format, forward);
   if (what == "train") {
     std::vector<Tensor> parameters;
     for (auto& [name, tensor] : *weights) {
@@ -303,7 +328,7 @@ void answer(const std::string& what, const std::string& mode, const std::string&
   // Otherwise Debian's LibTorch takes one.
   if (const char* threads = std::getenv("OMP_NUM_THREADS")) at::set_num_threads(std::stoi(threads));
   const Row row = row_of(what, mode, read_weights(folder + "/weights.safetensors"),
-                         read_images(folder + "/images.npy"));
+                         read_images(folder + "/images.npy"), folder);
   row.step();
   std::cout << milliseconds_since(begin) << std::endl;
   std::string word;

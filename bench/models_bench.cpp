@@ -4,7 +4,9 @@
 //   glassnet_models_bench prepare MODEL SIZE BATCH FOLDER
 //
 // writes what both sides read: FOLDER/weights.safetensors, a network as initialised, with
-// torchvision's names, and FOLDER/images.npy, (BATCH, SIZE, SIZE, 3) float32. It prints the
+// torchvision's names, FOLDER/images.npy, (BATCH, SIZE, SIZE, 3) float32, and for LIME, likewise
+// float32, FOLDER/sources.npy, a drawn scene and what hides its superpixels, (2, SIZE, SIZE, 3),
+// FOLDER/labels.npy, (SIZE, SIZE), and FOLDER/masks.npy, (samples, superpixels). It prints the
 // network's multiply-adds for an image, and those of its first convolution.
 //
 //   glassnet_models_bench peak
@@ -13,12 +15,12 @@
 //
 //   glassnet_models_bench WHAT MODE FOLDER
 //
-// WHAT is forward, train, saliency or gradcam; MODE is eager, or winograd to allow Winograd's
+// WHAT is forward, train, saliency, gradcam or lime; MODE is eager, or winograd to allow Winograd's
 // convolutions. After a first step it prints the milliseconds since main began; then each line of
 // the input is answered: "step" by the milliseconds of one more, "result FILE" by writing what the
 // last one computed
-// (.npy: logits, the loss, or a map of the first image) and "memory" by the highest resident memory
-// of the process in MiB.
+// (.npy: logits, the loss, a map of the first image, or the probabilities of LIME's samples) and
+// "memory" by the highest resident memory of the process in MiB.
 #include <sys/resource.h>
 
 #include <chrono>
@@ -32,7 +34,9 @@
 #include <fmt/format.h>
 
 #include "bench/machine_peak.h"
+#include "data/input.h"
 #include "data/loader.h"
+#include "data/scenes.h"
 #include "kernels/error.h"
 #include "kernels/flush_denormals.h"
 #include "kernels/policy.h"
@@ -44,6 +48,8 @@
 #include "training/optimizer.h"
 #include "training/train_step.h"
 #include "xai/explain.h"
+#include "xai/lime.h"
+#include "xai/superpixels.h"
 
 namespace glassnet {
 namespace {
@@ -51,9 +57,34 @@ namespace {
 using Clock = std::chrono::steady_clock;
 
 constexpr int64_t kClasses = 1000;
+constexpr int64_t kLimeSamples = 1000;
 
 double milliseconds_since(Clock::time_point begin) {
   return std::chrono::duration<double, std::milli>(Clock::now() - begin).count();
+}
+
+Image scene(int size) {
+  return draw_scene(/*label=*/0, /*seed=*/0, /*index=*/0, size).image;
+}
+
+Superpixels superpixels_of(const Image& picture) {
+  return quickshift(Tensor::from(picture.rgb, {picture.height, picture.width, 3}));
+}
+
+void prepare_lime(int size, const std::string& folder) {
+  const Image picture = scene(size);
+  const Superpixels superpixels = superpixels_of(picture);
+  Tensor sources = Tensor::empty({2, size, size, 3});
+  sources.slice(0, 1).copy_from(to_input(picture));
+  sources.slice(1, 2).copy_from(to_input(hide_superpixels(picture, superpixels)));
+  save_npy(folder + "/sources.npy", sources);
+  save_npy(folder + "/labels.npy", superpixels.labels.to(DType::kFloat32));
+  const LimeMasks masks = random_lime_masks(kLimeSamples, superpixels.count, LimeOptions{}.seed);
+  std::vector<float> shown;
+  for (int64_t i = 0; i < kLimeSamples; ++i) {
+    for (int64_t j = 0; j < superpixels.count; ++j) shown.push_back(masks.shows(i, j) ? 1 : 0);
+  }
+  save_npy(folder + "/masks.npy", Tensor::from(shown, {kLimeSamples, superpixels.count}));
 }
 
 void prepare(const std::string& model, int size, int64_t batch, const std::string& folder) {
@@ -66,6 +97,7 @@ void prepare(const std::string& model, int size, int64_t batch, const std::strin
   fmt::print("{} {}\n", summary.multiply_adds, summary.layers.front().multiply_adds);
   save_npy(folder + "/images.npy", random_normal({batch, size, size, 3}, 1, /*seed=*/1,
                                                  static_cast<uint64_t>(Stream::kUser)));
+  prepare_lime(size, folder);
 }
 
 // What a step does and what it has computed.
@@ -107,6 +139,15 @@ Row row_of(const std::string& what, Module& model, const Tensor& images) {
     return {[=, &model] {
               const NoGrad no_grad;
               *last = model(Variable(images)).value();
+            },
+            result};
+  }
+  if (what == "lime") {
+    return {[=, &model] {
+              const Image picture = scene(static_cast<int>(images.dim(1)));
+              const LimeJob job{.picture = picture, .superpixels = superpixels_of(picture)};
+              *last = lime(model, job, {.samples = kLimeSamples, .keep_samples = true})
+                          .probabilities.to(DType::kFloat32);
             },
             result};
   }

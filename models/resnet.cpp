@@ -31,6 +31,9 @@ class Projection : public Module {
 
  protected:
   Variable forward(const Variable& x) override { return conv_bn_relu(conv, bn, nullptr, x); }
+  SharedImages forward_shared(const SharedImages& x) override {
+    return conv_bn_relu(conv, bn, nullptr, x);
+  }
 
  private:
   Conv2d& conv;
@@ -78,12 +81,16 @@ class BasicBlock : public Block {
   const char* kind() const override { return "BasicBlock"; }
 
  protected:
-  Variable forward(const Variable& x) override {
-    const Variable around = downsample ? (*downsample)(x) : x;
+  Variable forward(const Variable& x) override { return layers(x); }
+  SharedImages forward_shared(const SharedImages& x) override { return layers(x); }
+
+ private:
+  template <class X>
+  X layers(const X& x) {
+    const X around = downsample ? (*downsample)(x) : x;
     return conv_bn_relu(conv2, bn2, &relu, conv_bn_relu(conv1, bn1, &relu, x), around);
   }
 
- private:
   Conv2d& conv1;
   BatchNorm2d& bn1;
   ReLU& relu;
@@ -109,13 +116,17 @@ class Bottleneck : public Block {
   const char* kind() const override { return "Bottleneck"; }
 
  protected:
-  Variable forward(const Variable& x) override {
-    const Variable around = downsample ? (*downsample)(x) : x;
-    const Variable y = conv_bn_relu(conv2, bn2, &relu, conv_bn_relu(conv1, bn1, &relu, x));
+  Variable forward(const Variable& x) override { return layers(x); }
+  SharedImages forward_shared(const SharedImages& x) override { return layers(x); }
+
+ private:
+  template <class X>
+  X layers(const X& x) {
+    const X around = downsample ? (*downsample)(x) : x;
+    const X y = conv_bn_relu(conv2, bn2, &relu, conv_bn_relu(conv1, bn1, &relu, x));
     return conv_bn_relu(conv3, bn3, &relu, y, around);
   }
 
- private:
   Conv2d& conv1;
   BatchNorm2d& bn1;
   Conv2d& conv2;
@@ -286,6 +297,8 @@ ResNet::ResNet(const ResNetOptions& options)
         std::vector<Sequential*> stages;
         for (size_t i = 0; i < options.blocks.size(); ++i) {
           stages.push_back(&stage(options, static_cast<int64_t>(i)));
+          blocks_.insert(blocks_.end(), stages[i]->steps().begin(), stages[i]->steps().end());
+          if (i < kEarlyStages) early_steps_ = 1 + blocks_.size();
         }
         return stages;
       }()),
@@ -314,23 +327,36 @@ Sequential& ResNet::stage(const ResNetOptions& options, int64_t index) {
   return blocks;
 }
 
-Variable ResNet::early_stages(const Variable& x) {
-  Variable y = conv_bn_relu(conv1, bn1, &relu, x);
-  if (maxpool) y = (*maxpool)(y);
-  for (size_t i = 0; i < std::min(kEarlyStages, stages_.size()); ++i) y = (*stages_[i])(y);
-  return y;
+template <class X>
+X ResNet::take_step(size_t index, const X& x) {
+  if (index > 0) return (*blocks_[index - 1])(x);
+  const X y = conv_bn_relu(conv1, bn1, &relu, x);
+  return maxpool ? (*maxpool)(y) : y;
 }
 
-bool ResNet::slices(const Variable& x) const {
-  return x.value().device().type == DeviceType::kCpu && x.shape().rank() == 4 && !training() &&
-         NoGrad::active() && !hooked_within();
+SharedImages ResNet::step(size_t index, const SharedImages& x) {
+  return take_step(index, x);
+}
+
+Variable ResNet::finish(size_t index, const Variable& x) {
+  const auto take_steps = [this](size_t begin, size_t end, Variable y) {
+    for (size_t i = begin; i < end; ++i) y = take_step(i, y);
+    return y;
+  };
+  const size_t late = std::max(index, early_steps_);
+  const Variable y = in_slices(x, kernels::cpu_threads(),
+                               [&](const Variable& some) { return take_steps(index, late, some); });
+  return fc(avgpool(take_steps(late, steps(), y)));
 }
 
 Variable ResNet::forward(const Variable& x) {
-  Variable y = slices(x) ? in_slices(x, kernels::cpu_threads(),
-                                     [this](const Variable& some) { return early_stages(some); })
-                         : early_stages(x);
-  for (size_t i = kEarlyStages; i < stages_.size(); ++i) y = (*stages_[i])(y);
+  // In slices where nothing sees it: what a layer leaves then lies in a core's cache when the next
+  // one reads it, and less memory is needed.
+  const bool slices = x.value().device().type == DeviceType::kCpu && x.shape().rank() == 4 &&
+                      !training() && NoGrad::active() && !hooked_within();
+  if (slices) return finish(0, x);
+  Variable y = take_step(0, x);
+  for (Sequential* stage : stages_) y = (*stage)(y);
   return fc(avgpool(y));
 }
 

@@ -11,6 +11,7 @@
 #include <vector>
 
 #include "nn/layers.h"
+#include "nn/shared_forward.h"
 
 namespace glassnet {
 
@@ -30,28 +31,32 @@ struct ResNetOptions {
 
 // x (N, H, W, 3), normalised -> logits (N, classes). Weights are zero until `initialise` or
 // `load_state_dict`.
-class ResNet : public Module {
+class ResNet : public Module, public Stepwise {
  public:
   explicit ResNet(const ResNetOptions& options);
   const char* kind() const override { return "ResNet"; }
   size_t stages() const { return stages_.size(); }
+
+  // The stem, then each block.
+  size_t steps() const override { return 1 + blocks_.size(); }
+  SharedImages step(size_t index, const SharedImages& x) override;
+  Variable finish(size_t index, const Variable& x) override;
 
  protected:
   Variable forward(const Variable& x) override;
 
  private:
   Sequential& stage(const ResNetOptions& options, int64_t index);
-  // The stem and the first two stages, whose outputs are larger than their weights.
-  Variable early_stages(const Variable& x);
-  // Whether they may take the images a few at a time, as inference on the CPU does: what a layer
-  // leaves then lies in a core's cache when the next one reads it, and less memory is needed.
-  bool slices(const Variable& x) const;
+  template <class X>
+  X take_step(size_t index, const X& x);
 
   int64_t channels_;  // that enter the next block to be made
   Conv2d& conv1;
   BatchNorm2d& bn1;
   ReLU& relu;
-  MaxPool2d* maxpool;  // null: none
+  MaxPool2d* maxpool;            // null: none
+  std::vector<Module*> blocks_;  // of all stages
+  size_t early_steps_ = 1;       // those of which the outputs are larger than the weights
   std::vector<Sequential*> stages_;
   GlobalAvgPool& avgpool;
   Linear& fc;

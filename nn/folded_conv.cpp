@@ -66,7 +66,10 @@ class FoldedConv::Kept {
       kept_.clear();
       sources_ = sources;
     }
-    const std::tuple key(type, packed_size > 0 ? use : Use::kForward, packed_size);
+    const bool turned = packed_size > 0 && use == Use::kGradient;
+    const Key key(type, packed_size, turned ? Use::kGradient : Use::kForward,
+                  turned ? std::array{shape.stride_h, shape.stride_w, shape.pad_h, shape.pad_w}
+                         : std::array<int64_t, 4>{});
     if (const auto found = kept_.find(key); found != kept_.end()) return found->second;
     Folded folded = fold(layers, type);
     if (packed_size > 0) {
@@ -103,8 +106,10 @@ class FoldedConv::Kept {
   };
   std::mutex mutex_;
   std::array<Source, 5> sources_ = {};  // of those below
-  // By type, use and packed size, since they depend on the input.
-  std::map<std::tuple<DType, Use, int64_t>, Folded> kept_;
+  // By type and packed size, since they depend on the input, and for gradients by the stride and
+  // the padding.
+  using Key = std::tuple<DType, int64_t, Use, std::array<int64_t, 4>>;
+  std::map<Key, Folded> kept_;
 };
 
 namespace {
@@ -150,11 +155,11 @@ bool FoldedConv::differentiates(const Variable& x) {
          (type == DType::kFloat32 || type == DType::kFloat64);
 }
 
-Variable FoldedConv::operator()(const Conv2d& conv, const BatchNorm2d& bn, const Variable& x_,
+Variable FoldedConv::operator()(const Conv2d& conv, const BatchNorm2d& bn,
+                                const Conv2dOptions& options, const Variable& x_,
                                 const Variable& z_, bool rectified) {
   const Tensor x = x_.value(), z = z_.defined() ? z_.value() : Tensor{};
   const Layers layers(conv, bn);
-  const Conv2dOptions options = conv.layer.options();
   const auto convolve = [&](const Folded& folded) {
     return conv2d_bias_add_relu(Variable(x), Variable(folded.weight), Variable(folded.bias),
                                 z.defined() ? Variable(z) : Variable{}, options, rectified);

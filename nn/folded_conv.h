@@ -23,13 +23,14 @@ class FoldedConv {
  public:
   FoldedConv();
 
-  // relu(bn(conv(x)) + z), or without the ReLU; z may be undefined. Recorded as one op,
-  // `conv_bn_relu`, that keeps its result for the ReLU alone, and x where the layers' parameters
-  // want gradients. With d the upstream gradient where the result is positive:
+  // relu(bn(conv(x)) + z), or without the ReLU; z may be undefined. `options` are the layer's own,
+  // or others for windows that were taken before. Recorded as one op, `conv_bn_relu`, that keeps
+  // its result for the ReLU alone, and x where the layers' parameters want gradients. With d the
+  // upstream gradient where the result is positive:
   //   dz = d,  dx = conv's gradient of x with filters w',  and of w' and b', called G and g:
   //   dw = G gamma / sqrt(var + eps),  dgamma = (sum G w - g mean) / sqrt(var + eps),  dbeta = g
-  Variable operator()(const Conv2d& conv, const BatchNorm2d& bn, const Variable& x,
-                      const Variable& z, bool rectified);
+  Variable operator()(const Conv2d& conv, const BatchNorm2d& bn, const Conv2dOptions& options,
+                      const Variable& x, const Variable& z, bool rectified);
 
   // Whether the op may be recorded for x. Elsewhere it records nothing.
   static bool differentiates(const Variable& x);

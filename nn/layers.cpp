@@ -106,10 +106,52 @@ Variable conv_bn_relu(Conv2d& conv, BatchNorm2d& bn, ReLU* relu, const Variable&
   const bool folds =
       !hooked && !shares_z && !bn.training() && !conv.bias.defined() &&
       (FoldedConv::differentiates(x) || !will_record({x, z, conv.weight, bn.weight, bn.bias}));
-  if (folds) return conv.folded(conv, bn, x, z, relu != nullptr);
+  if (folds) return conv.folded(conv, bn, conv.layer.options(), x, z, relu != nullptr);
   Variable y = bn(conv(x));
   if (z.defined()) y = add(y, z);
   return relu != nullptr ? (*relu)(y) : y;
+}
+
+SharedImages conv_bn_relu(Conv2d& conv, BatchNorm2d& bn, ReLU* relu, const SharedImages& x,
+                          const SharedImages& z) {
+  require(!bn.training() && !conv.bias.defined(), [] {
+    return std::string("[shared_images] expected a convolution without bias, in evaluation");
+  });
+  const Conv2dLayer& l = conv.layer;
+  const Windows windows{.height = l.kernel.h,
+                        .width = l.kernel.w,
+                        .stride_h = l.stride.h,
+                        .stride_w = l.stride.w,
+                        .pad_h = l.padding.h,
+                        .pad_w = l.padding.w,
+                        .dilation_h = l.dilation.h,
+                        .dilation_w = l.dilation.w};
+  return x.map(windows, Outside::kZeros, z, [&](const Tensor& some, const Tensor& some_z) {
+    const Variable around = some_z.defined() ? Variable(some_z) : Variable();
+    return conv.folded(conv, bn, {.groups = l.groups}, Variable(some), around, relu != nullptr)
+        .value();
+  });
+}
+
+SharedImages MaxPool2d::forward_shared(const SharedImages& x) {
+  const Windows windows{.height = options_.window.h,
+                        .width = options_.window.w,
+                        .stride_h = options_.stride.h,
+                        .stride_w = options_.stride.w,
+                        .pad_h = options_.padding.h,
+                        .pad_w = options_.padding.w};
+  return x.map(windows, Outside::kRepeats, {}, [&](const Tensor& some, const Tensor&) {
+    return max_pool2d(Variable(some), {.window = options_.window}).value();
+  });
+}
+
+SharedImages SubsamplePad::forward_shared(const SharedImages& x) {
+  SubsamplePadOptions channels = options_;
+  channels.stride = 1;
+  const Windows windows{.stride_h = options_.stride.h, .stride_w = options_.stride.w};
+  return x.map(windows, Outside::kZeros, {}, [&](const Tensor& some, const Tensor&) {
+    return subsample_pad(Variable(some), channels).value();
+  });
 }
 
 }  // namespace glassnet

@@ -105,6 +105,7 @@ class MaxPool2d : public Module {
 
  protected:
   Variable forward(const Variable& x) override { return max_pool2d(x, options_); }
+  SharedImages forward_shared(const SharedImages& x) override;
 
  private:
   PoolOptions options_;
@@ -119,6 +120,9 @@ class MaxPool2d : public Module {
 // the other.
 Variable conv_bn_relu(Conv2d& conv, BatchNorm2d& bn, ReLU* relu, const Variable& x,
                       const Variable& z = {});
+// The inference of images that share pixels. Throws Error in training, and for a bias.
+SharedImages conv_bn_relu(Conv2d& conv, BatchNorm2d& bn, ReLU* relu, const SharedImages& x,
+                          const SharedImages& z = {});
 
 // The shortcut without parameters: pixels at multiples of the stride, channels of zeros around
 // them.
@@ -129,6 +133,7 @@ class SubsamplePad : public Module {
 
  protected:
   Variable forward(const Variable& x) override { return subsample_pad(x, options_); }
+  SharedImages forward_shared(const SharedImages& x) override;
 
  private:
   SubsamplePadOptions options_;
@@ -157,6 +162,7 @@ class Sequential : public Module {
     return module;
   }
   const char* kind() const override { return "Sequential"; }
+  const std::vector<Module*>& steps() const { return steps_; }
 
  protected:
   Variable forward(const Variable& x) override {

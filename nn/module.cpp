@@ -114,6 +114,10 @@ Variable Module::operator()(const Variable& x) {
   return y;
 }
 
+SharedImages Module::forward_shared(const SharedImages&) {
+  throw Error(fmt::format("[shared_images] a {} takes images one by one", kind()));
+}
+
 std::vector<std::pair<std::string, Module*>> Module::named_modules() {
   std::vector<std::pair<std::string, Module*>> modules = {{"", this}};
   for (const auto& [name, module] : children_) {

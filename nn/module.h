@@ -21,6 +21,7 @@
 #include "autograd/hook.h"
 #include "autograd/ops.h"
 #include "autograd/variable.h"
+#include "tensor/shared_images.h"
 
 namespace glassnet {
 
@@ -59,6 +60,9 @@ class Module {
 
   // Runs `forward`, then the hooks on this module.
   Variable operator()(const Variable& x);
+  // `forward` of images that share pixels, which records nothing and runs no hooks. Layers that
+  // look at windows of pixels have it, and what is made of them; others throw an Error.
+  SharedImages operator()(const SharedImages& x) { return forward_shared(x); }
 
   std::vector<NamedVariable> named_parameters() const;
   std::vector<NamedTensor> named_buffers() const;
@@ -107,6 +111,7 @@ class Module {
 
  protected:
   virtual Variable forward(const Variable& x) = 0;
+  virtual SharedImages forward_shared(const SharedImages& x);
 
   template <class M, class... Args>
   M& child(const std::string& name, Args&&... args) {

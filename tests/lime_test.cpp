@@ -12,6 +12,7 @@
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
+#include "models/resnet.h"
 #include "models/safetensors.h"
 #include "nn/layers.h"
 #include "tensor/math.h"
@@ -706,6 +707,40 @@ TEST(Lime, InBFloat16GivesNearlyTheSameNumbers) {
   for (size_t i = 0; i < jobs.size(); ++i) {
     expect_same(results[i], expected[i], 0.02, fmt::format("job {}", i));
     EXPECT_NE(results[i].weights.to_vector<double>(), expected[i].weights.to_vector<double>());
+  }
+}
+
+// Samples that share pixels, and with a hook in the network, which keeps them apart.
+TEST(Lime, OfWhatSamplesShareIsTheSameAsOfEach) {
+  class Net : public ResNet {
+   public:
+    Net() : ResNet({.blocks = {1, 1}, .classes = 4}) { initialise(*this, 3); }
+    SharedImages step(size_t index, const SharedImages& x) override {
+      ++shared_steps;
+      return ResNet::step(index, x);
+    }
+    int shared_steps = 0;
+  };
+  Net net;
+  const std::vector<LimeJob> jobs = {stripes(6, 6, 40, 48), stripes(40, 40, 40, 48),
+                                     stripes(14, 9, 40, 48)};
+  for (const LimeSampling sampling : {LimeSampling::kFixed, LimeSampling::kAuto}) {
+    for (const auto& [precision, tolerance] :
+         {std::pair{DType::kFloat32, 1e-6}, {DType::kBFloat16, 0.01}}) {
+      LimeOptions options{.sampling = sampling, .samples = 90, .chunk = 50, .max_samples = 120};
+      options.batch_size = 32;
+      options.precision = precision;
+      net.shared_steps = 0;
+      const std::vector<LimeResult> results = lime_many(net, jobs, options);
+      EXPECT_GE(net.shared_steps, 3);
+      net.shared_steps = 0;
+      const HookHandle hook = net.on_forward([](const Variable& y) { return y; });
+      const std::vector<LimeResult> expected = lime_many(net, jobs, options);
+      EXPECT_EQ(net.shared_steps, 0);
+      for (size_t i = 0; i < jobs.size(); ++i) {
+        expect_same(results[i], expected[i], tolerance, fmt::format("job {}", i));
+      }
+    }
   }
 }
 

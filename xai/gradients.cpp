@@ -2,12 +2,14 @@
 
 #include <algorithm>
 #include <cmath>
+#include <map>
 #include <numbers>
 #include <utility>
 
 #include <fmt/format.h>
 
 #include "nn/layers.h"
+#include "nn/shared_forward.h"
 #include "tensor/math.h"
 #include "tensor/random.h"
 #include "xai/cam.h"
@@ -241,6 +243,13 @@ namespace {
 // Rows [top, bottom) and columns [left, right).
 struct Window {
   int64_t top, bottom, left, right;
+
+  template <class F>
+  void each_pixel(int64_t width, F&& visit) const {
+    for (int64_t y = top; y < bottom; ++y) {
+      for (int64_t x = left; x < right; ++x) visit(static_cast<size_t>(y * width + x));
+    }
+  }
 };
 
 // Where windows begin along one side, until one reaches the end.
@@ -273,6 +282,32 @@ std::vector<Window> windows_over(int64_t height, int64_t width, const OcclusionO
   return windows;
 }
 
+// An image for each window, which has the baseline there: mosaics, of which the pixels under the
+// same windows are one part.
+SharedImages covered_by(const std::vector<Window>& windows, const Tensor& image,
+                        const Tensor& baseline) {
+  const int64_t height = image.dim(1), width = image.dim(2);
+  Tensor sources = Tensor::empty({2, height, width, 3}, image.dtype());
+  sources.slice(0, 1).copy_from(image);
+  sources.slice(1, 2).copy_from(baseline);
+  std::vector<std::vector<int32_t>> over(static_cast<size_t>(height * width));  // a pixel's windows
+  for (size_t i = 0; i < windows.size(); ++i) {
+    windows[i].each_pixel(width,
+                          [&](size_t pixel) { over[pixel].push_back(static_cast<int32_t>(i)); });
+  }
+  std::map<std::vector<int32_t>, int32_t> parts;  // by the windows over them
+  std::vector<int32_t> part_of;
+  std::vector<std::vector<int32_t>> source_of;
+  for (const std::vector<int32_t>& these : over) {
+    const auto [part, is_new] = parts.emplace(these, static_cast<int32_t>(parts.size()));
+    part_of.push_back(part->second);
+    if (!is_new) continue;
+    source_of.emplace_back(windows.size());
+    for (const int32_t i : these) source_of.back()[static_cast<size_t>(i)] = 1;
+  }
+  return SharedImages::mosaics(sources, part_of, source_of);
+}
+
 }  // namespace
 
 Tensor occlusion(Module& model, const Tensor& image, const Target& target,
@@ -283,33 +318,29 @@ Tensor occlusion(Module& model, const Tensor& image, const Target& target,
   const auto count = static_cast<int64_t>(windows.size());
   require_counts("window", count, options.batch);
   const Tensor baseline = baseline_of(options.baseline, image);
-  const Tensor covering = sub(baseline, image);
   const double whole = scores(model, image, target)[0];
 
+  const Evaluating evaluating(model);
+  const NoGrad no_grad;
   std::vector<double> fall(static_cast<size_t>(height * width)), covers(fall.size());
-  const auto at_each_pixel = [&](const Window& window, auto&& visit) {
-    for (int64_t y = window.top; y < window.bottom; ++y) {
-      for (int64_t x = window.left; x < window.right; ++x) visit(y * width + x);
+  const int64_t together = SharedForward::most_images(height, width);
+  for (int64_t first = 0; first < count; first += together) {
+    const std::vector<Window> some(windows.begin() + first,
+                                   windows.begin() + std::min(first + together, count));
+    const auto here = static_cast<int64_t>(some.size());
+    SharedForward forward(model, covered_by(some, image.to(Device{}), baseline.to(Device{})));
+    for (int64_t begin = 0; begin < here; begin += options.batch) {
+      const int64_t end = std::min(begin + options.batch, here);
+      const std::vector<double> covered =
+          score(Variable(forward(begin, end)), target).value().to_vector<double>();
+      for (int64_t i = begin; i < end; ++i) {
+        some[static_cast<size_t>(i)].each_pixel(width, [&](size_t pixel) {
+          fall[pixel] += whole - covered[static_cast<size_t>(i - begin)];
+          covers[pixel] += 1;
+        });
+      }
+      if (options.progress) options.progress(first + end, count);
     }
-  };
-  for (int64_t begin = 0; begin < count; begin += options.batch) {
-    const int64_t end = std::min(begin + options.batch, count);
-    // 1 under a window's own image, 0 elsewhere.
-    std::vector<float> masks(static_cast<size_t>((end - begin) * height * width));
-    for (int64_t i = begin; i < end; ++i) {
-      at_each_pixel(windows[i],
-                    [&](int64_t pixel) { masks[(i - begin) * height * width + pixel] = 1; });
-    }
-    const Tensor mask =
-        Tensor::from(masks, {end - begin, height, width, 1}).to(image.dtype()).to(image.device());
-    const std::vector<double> covered = scores(model, add(image, mul(mask, covering)), target);
-    for (int64_t i = begin; i < end; ++i) {
-      at_each_pixel(windows[i], [&](int64_t pixel) {
-        fall[pixel] += whole - covered[i - begin];
-        covers[pixel] += 1;
-      });
-    }
-    if (options.progress) options.progress(end, count);
   }
   for (size_t i = 0; i < fall.size(); ++i) fall[i] /= covers[i];
   return Tensor::from(fall, {height, width}).to(image.dtype()).to(image.device());

@@ -13,6 +13,7 @@
 
 #include "kernels/perturb.h"
 #include "nn/graphed.h"
+#include "nn/shared_forward.h"
 #include "tensor/math.h"
 
 namespace glassnet {
@@ -83,17 +84,23 @@ class Explanation {
 
   // Where the device finds what sample `i` is made from. Brought there when it is first needed.
   kernels::PerturbedSample sample(int64_t i, Device device) {
-    if (!picture_.defined()) {
-      const std::vector<int64_t> labels = job_.superpixels.labels.to_vector<int64_t>();
-      picture_ = upload(job_.picture.rgb, device);
-      hidden_ =
-          upload(hide_superpixels(job_.picture, job_.superpixels, options_.color).rgb, device);
-      labels_ = upload(std::vector<int32_t>(labels.begin(), labels.end()), device);
-    }
     if (!shown_.defined()) shown_ = upload(masks_.bits, device);
-    return {static_cast<const uint8_t*>(picture_.raw()), static_cast<const uint8_t*>(hidden_.raw()),
-            static_cast<const int32_t*>(labels_.raw()),
-            static_cast<const uint32_t*>(shown_.raw()) + i * masks_.words()};
+    return sample_of(static_cast<const uint32_t*>(shown_.raw()) + i * masks_.words(), device);
+  }
+
+  // Samples as mosaics of the hidden and the whole picture, which `perturbed` makes.
+  template <class F>
+  SharedImages mosaics(const std::vector<int64_t>& samples, F&& perturbed) {
+    const std::vector<uint32_t> none(static_cast<size_t>(masks_.words())), all(none.size(), ~0u);
+    const Tensor sources =
+        perturbed({sample_of(none.data(), Device{}), sample_of(all.data(), Device{})});
+    std::vector<std::vector<int32_t>> source_of(static_cast<size_t>(masks_.superpixels));
+    for (size_t j = 0; j < source_of.size(); ++j) {
+      for (const int64_t i : samples) source_of[j].push_back(masks_.row(i)[j / 32] >> j % 32 & 1);
+    }
+    const auto* labels = static_cast<const int32_t*>(std::as_const(labels_).raw());
+    return SharedImages::mosaics(sources, {labels, labels + job_.superpixels.labels.numel()},
+                                 source_of);
   }
 
   // What the network says of a sample. True when it has now seen all of them.
@@ -128,6 +135,19 @@ class Explanation {
   }
 
  private:
+  // A sample of this picture with the mask at `shown`, on the device.
+  kernels::PerturbedSample sample_of(const uint32_t* shown, Device device) {
+    if (!picture_.defined()) {
+      const std::vector<int64_t> labels = job_.superpixels.labels.to_vector<int64_t>();
+      picture_ = upload(job_.picture.rgb, device);
+      hidden_ =
+          upload(hide_superpixels(job_.picture, job_.superpixels, options_.color).rgb, device);
+      labels_ = upload(std::vector<int32_t>(labels.begin(), labels.end()), device);
+    }
+    return {static_cast<const uint8_t*>(picture_.raw()), static_cast<const uint8_t*>(hidden_.raw()),
+            static_cast<const int32_t*>(labels_.raw()), shown};
+  }
+
   void draw(int64_t samples) {
     stream_.append(masks_, samples);
     shown_ = {};  // the device's copy is too short
@@ -167,9 +187,17 @@ class Explanation {
   int64_t waiting_ = 0;                          // samples that the network has not seen yet
 };
 
+// Samples of one picture that a network sees through what they share.
+struct Sharing {
+  std::vector<int64_t> samples;
+  std::optional<SharedForward> forward;  // when it is first needed
+};
+
 struct OpenSample {
   std::shared_ptr<Explanation> explanation;
   int64_t sample;
+  std::shared_ptr<Sharing> sharing;  // null: it is made and seen by itself
+  int64_t place;                     // among those that share
 };
 
 // The pictures that are on their way, and the samples of all of them that the network has yet to
@@ -178,7 +206,12 @@ class LimeQueue {
  public:
   LimeQueue(Module& model, const std::function<std::optional<LimeJob>()>& next,
             const std::function<void(int64_t, LimeResult)>& done, const LimeOptions& options)
-      : model_(model), forward_(model), next_(next), done_(done), options_(options) {}
+      : model_(model),
+        shares_(SharedForward::shares(model)),
+        forward_(model),
+        next_(next),
+        done_(done),
+        options_(options) {}
 
   void run() {
     for (;;) {
@@ -217,7 +250,7 @@ class LimeQueue {
   void advance(const std::shared_ptr<Explanation>& explanation) {
     for (;;) {
       const std::vector<int64_t> samples = explanation->open_samples();
-      for (const int64_t i : samples) open_.push_back({explanation, i});
+      open(explanation, samples);
       if (!samples.empty()) return;
       if (std::optional<LimeResult> result = explanation->finish()) {
         done_(explanation->number(), std::move(*result));
@@ -227,20 +260,54 @@ class LimeQueue {
     }
   }
 
+  void open(const std::shared_ptr<Explanation>& explanation, const std::vector<int64_t>& samples) {
+    const auto most = static_cast<size_t>(SharedForward::most_images(height_, width_));
+    std::shared_ptr<Sharing> sharing;
+    for (const int64_t i : samples) {
+      if (shares_ && (!sharing || sharing->samples.size() == most)) {
+        sharing = std::make_shared<Sharing>();
+      }
+      open_.push_back({explanation, i, sharing, 0});
+      if (!sharing) continue;
+      open_.back().place = static_cast<int64_t>(sharing->samples.size());
+      sharing->samples.push_back(i);
+    }
+  }
+
+  // A batch, of samples that share pixels or of any.
   std::vector<OpenSample> take() {
-    const auto end =
-        open_.begin() + std::min(options_.batch_size, static_cast<int64_t>(open_.size()));
-    std::vector<OpenSample> batch(open_.begin(), end);
-    open_.erase(open_.begin(), end);
+    std::vector<OpenSample> batch;
+    while (!open_.empty() && static_cast<int64_t>(batch.size()) < options_.batch_size) {
+      if (!batch.empty() && open_.front().sharing != batch.front().sharing) break;
+      batch.push_back(std::move(open_.front()));
+      open_.pop_front();
+    }
     return batch;
   }
 
   // -> (samples, C), on the device; a GPU may still be at work on it.
   Tensor ask(const std::vector<OpenSample>& batch) {
-    const Device device = model_.device();
+    const OpenSample& first = batch.front();
     const auto count = static_cast<int64_t>(batch.size());
+    const auto perturbed = [this](const std::vector<kernels::PerturbedSample>& samples) {
+      return perturb(samples);
+    };
+    if (first.sharing) {
+      auto& [samples, forward] = *first.sharing;
+      if (!forward) forward.emplace(model_, first.explanation->mosaics(samples, perturbed));
+      return softmax((*forward)(first.place, first.place + count).to(DType::kFloat32));
+    }
     std::vector<kernels::PerturbedSample> samples;
-    for (const auto& [explanation, i] : batch) samples.push_back(explanation->sample(i, device));
+    for (const OpenSample& open : batch) {
+      samples.push_back(open.explanation->sample(open.sample, model_.device()));
+    }
+    return softmax(forward_(perturb(samples)).to(DType::kFloat32));
+  }
+
+  // -> (samples, H, W, 3), as the network reads them.
+  Tensor perturb(const std::vector<kernels::PerturbedSample>& samples) const {
+    const Device device = model_.device();
+    const auto count = static_cast<int64_t>(samples.size());
     const Tensor table = upload(samples, device);
     Tensor x = Tensor::empty({count, height_, width_, 3}, options_.precision, device);
     on("lime", x, [&](auto tag, auto zero) {
@@ -252,21 +319,24 @@ class LimeQueue {
                          int64_t{height_} * width_, x.data<T>(), scale_of(options_.normalization));
       }
     });
-    return softmax(forward_(x).to(DType::kFloat32));
+    return x;
   }
 
   void receive(const std::vector<OpenSample>& batch, const Tensor& answers) {
     if (batch.empty()) return;
     const Tensor host = answers.to(Device{});
     const float* row = host.data<float>();
-    for (const auto& [explanation, i] : batch) {
-      if (explanation->answer(i, row, host.dim(1))) answered_.push_back(explanation);
+    for (const OpenSample& open : batch) {
+      if (open.explanation->answer(open.sample, row, host.dim(1))) {
+        answered_.push_back(open.explanation);
+      }
       row += host.dim(1);
     }
     seen_ += static_cast<int64_t>(batch.size());
   }
 
   Module& model_;
+  bool shares_;
   GraphedForward forward_;
   const std::function<std::optional<LimeJob>()>& next_;
   const std::function<void(int64_t, LimeResult)>& done_;

@@ -3,8 +3,10 @@
 // on.
 //
 // The numbers are those of the reference implementation, lime 0.2, given the same superpixels and
-// seed. Samples are made on the network's device, and those of many pictures share batches, so that
-// a test set is one piece of work. Memory does not grow with the number of pictures.
+// seed. On a GPU samples are made there, and those of many pictures share batches. On the CPU the
+// early layers of a network that is Stepwise (nn/shared_forward.h) compute what samples of a
+// picture have in common once, which saves about half of the work. Memory does not grow with the
+// number of pictures.
 #pragma once
 
 #include <functional>
