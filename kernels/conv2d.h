@@ -98,4 +98,10 @@ void conv2d_pack(Cpu, const float* w, float* packed, const Conv2dShape& shape);
 void conv2d_packed_bias_add_relu(Cpu, const float* x, const float* packed, const float* bias,
                                  const float* z, float* y, bool relu, const Conv2dShape& shape);
 
+// Likewise for the gradient with respect to x; here stride and padding have to be the same too.
+int64_t conv2d_gradient_packed_size(Cpu, const Conv2dShape& shape);
+void conv2d_gradient_pack(Cpu, const float* w, float* packed, const Conv2dShape& shape);
+void conv2d_packed_backward_data(Cpu, const float* dy, const float* packed, float* dx,
+                                 const Conv2dShape& shape);
+
 }  // namespace glassnet::kernels

@@ -1,10 +1,7 @@
-// Inference's convolution, with the batch norm behind it folded in.
+// A convolution with the batch norm behind it folded in, for a network in evaluation mode.
 #pragma once
 
-#include <array>
-#include <map>
-#include <mutex>
-#include <utility>
+#include <memory>
 
 #include "autograd/conv2d_shape.h"
 
@@ -17,35 +14,30 @@ class BatchNorm2d;
 // conv(x, w') + b' is the batch norm of conv(x, w) by its running statistics.
 //
 // On the CPU what folding makes is kept until a tensor that went into it is written again; float32
-// filters are kept only as the kernels read them. On a GPU it is made anew in every call: a
-// recorded graph must follow weights that change between its replays.
+// filters are kept only as the kernels read them, and turned for the gradient of x from the first
+// time that one is asked for. On a GPU it is made anew in every call: a recorded graph must follow
+// weights that change between its replays.
 //
 // CONVENTION: threads may share it.
 class FoldedConv {
  public:
-  // relu(bn(conv(x)) + z), or without the ReLU; z may be undefined. Records nothing. `options` are
-  // the layer's own, or others for windows that were taken before.
+  FoldedConv();
+
+  // relu(bn(conv(x)) + z), or without the ReLU; z may be undefined. `options` are the layer's own,
+  // or others for windows that were taken before. Recorded as one op, `conv_bn_relu`, that keeps
+  // its result for the ReLU alone, and x where the layers' parameters want gradients. With d the
+  // upstream gradient where the result is positive:
+  //   dz = d,  dx = conv's gradient of x with filters w',  and of w' and b', called G and g:
+  //   dw = G gamma / sqrt(var + eps),  dgamma = (sum G w - g mean) / sqrt(var + eps),  dbeta = g
   Variable operator()(const Conv2d& conv, const BatchNorm2d& bn, const Conv2dOptions& options,
                       const Variable& x, const Variable& z, bool rectified);
 
- private:
-  struct Folded {
-    Tensor weight;  // in the type of the input, or packed
-    Tensor bias;    // in the type of statistics
-  };
-  static Folded fold(const Conv2d& conv, const BatchNorm2d& bn, DType type);
-  Folded kept(const Conv2d& conv, const BatchNorm2d& bn, DType type,
-              const kernels::Conv2dShape& shape, int64_t packed_size);
+  // Whether the op may be recorded for x. Elsewhere it records nothing.
+  static bool differentiates(const Variable& x);
 
-  struct Source {
-    const void* data;
-    uint64_t version;
-    bool operator==(const Source&) const = default;
-  };
-  std::mutex mutex_;
-  std::array<Source, 5> sources_ = {};  // of those below
-  // By type and packed size (0: not packed), since they depend on the input.
-  std::map<std::pair<DType, int64_t>, Folded> kept_;
+ private:
+  class Kept;
+  std::shared_ptr<Kept> kept_;  // with recorded ops, which may outlive the layers
 };
 
 }  // namespace glassnet

@@ -114,8 +114,10 @@ class MaxPool2d : public Module {
 // relu(bn(conv(x)) + z), the step that residual networks repeat; z may be undefined, and relu null
 // for none. In as few passes over memory as can be, with the numbers of its parts up to rounding:
 //   training    the convolution, then batch_norm_add_relu
-//   inference   one convolution with the batch norm folded into it, when nothing is recorded
-// Otherwise, and with a hook on one of the parts, the parts one after the other.
+//   inference   one convolution with the batch norm folded into it, which is recorded as one op on
+//               the CPU in float32 and float64
+// Where something else would be recorded, and with a hook on one of the parts, the parts one after
+// the other.
 Variable conv_bn_relu(Conv2d& conv, BatchNorm2d& bn, ReLU* relu, const Variable& x,
                       const Variable& z = {});
 // The inference of images that share pixels. Throws Error in training, and for a bias.

@@ -1,10 +1,14 @@
-// The convolution that inference makes of a convolution and its batch norm, and when it is made
-// anew.
+// The convolution that evaluation makes of a convolution and its batch norm, its gradients, and
+// when it is made anew.
 #include <gtest/gtest.h>
 
 #include <omp.h>
 
 #include <functional>
+#include <memory>
+#include <ostream>
+#include <string>
+#include <utility>
 #include <vector>
 
 #include "kernels/policy.h"
@@ -101,6 +105,201 @@ TEST(FoldedConv, GroupedConvolutionsToo) {
   Layers layers(4);
   const Tensor x = normal({2, 9, 9, 16}, 5);
   EXPECT_LT(apart(layers.inference(x), layers.parts(x)), 2e-6);
+}
+
+// ---- Its gradients ------------------------------------------------------------------------------
+
+struct GradientCase {
+  const char* name;
+  Conv2dLayer conv;
+  bool residual = true, rectified = true;
+};
+std::ostream& operator<<(std::ostream& out, const GradientCase& c) {
+  return out << c.name;
+}
+
+// Of a weighted sum of the results, with respect to x, z, the weight, gamma and beta.
+struct Differentiated {
+  std::string op;
+  Tensor y;
+  std::vector<Tensor> gradients;
+};
+
+class ConvBnReluTest : public ::testing::TestWithParam<GradientCase> {
+ protected:
+  ConvBnReluTest() : conv_(GetParam().conv), bn_({.channels = GetParam().conv.out}) {
+    const Shape one_each = {GetParam().conv.out};
+    conv_.weight.mutable_value().copy_from(normal(conv_.weight.shape(), 1));
+    bn_.weight.mutable_value().copy_from(normal(one_each, 2));
+    bn_.bias.mutable_value().copy_from(normal(one_each, 3));
+    bn_.running_mean.copy_from(normal(one_each, 4));
+    const Tensor deviation = normal(one_each, 5);
+    bn_.running_var.copy_from(scale(mul(deviation, deviation), 1, 0.5));
+    bn_.eval();
+  }
+
+  Variable forward(const Variable& x, const Variable& z) {
+    return conv_bn_relu(conv_, bn_, GetParam().rectified ? &relu_ : nullptr, x, z);
+  }
+  Differentiated differentiated(DType type) {
+    conv_.to(type);
+    bn_.to(type);
+    const Variable x = leaf(normal({2, 9, 11, GetParam().conv.in}, 6).to(type));
+    Variable z;
+    if (GetParam().residual) {
+      const NoGrad no_grad;
+      z = Variable(normal(forward(x, {}).shape(), 7).to(type), true);
+    }
+    const Variable y = forward(x, z);
+    std::vector<Variable> inputs = {x, conv_.weight, bn_.weight, bn_.bias};
+    if (z.defined()) inputs.push_back(z);
+    return {y.node()->name, y.value(),
+            grad(y, inputs, {.gradient = normal(y.shape(), 8).to(type)})};
+  }
+
+  Conv2d conv_;
+  BatchNorm2d bn_;
+  ReLU relu_;
+};
+
+TEST_P(ConvBnReluTest, HasTheGradientsOfItsParts) {
+  const Differentiated single = differentiated(DType::kFloat32);
+  const Differentiated whole = differentiated(DType::kFloat64);
+  EXPECT_EQ(single.op, "conv_bn_relu");
+  EXPECT_EQ(whole.op, "conv_bn_relu");
+  const HookHandle watched = conv_.on_forward([](const Variable& y) { return y; });
+  const Differentiated parts = differentiated(DType::kFloat64);
+  EXPECT_NE(parts.op, "conv_bn_relu");
+  EXPECT_LT(apart(single.y, parts.y), 2e-6);
+  EXPECT_LT(apart(whole.y, parts.y), 1e-14);
+  ASSERT_EQ(single.gradients.size(), parts.gradients.size());
+  for (size_t i = 0; i < parts.gradients.size(); ++i) {
+    EXPECT_LT(apart(single.gradients[i], parts.gradients[i]), 5e-6) << "input " << i;
+    EXPECT_LT(apart(whole.gradients[i], parts.gradients[i]), 1e-13) << "input " << i;
+  }
+}
+
+INSTANTIATE_TEST_SUITE_P(
+    Layers, ConvBnReluTest,
+    ::testing::Values(
+        GradientCase{"usual", {.in = 16, .out = 32, .padding = 1, .bias = false}},
+        GradientCase{"strided", {.in = 32, .out = 16, .stride = 2, .padding = 1, .bias = false}},
+        GradientCase{"pointwise", {.in = 64, .out = 80, .kernel = 1, .bias = false}},
+        GradientCase{"projection",
+                     {.in = 16, .out = 64, .kernel = 1, .stride = 2, .bias = false},
+                     false,
+                     false},
+        GradientCase{"stem",
+                     {.in = 3, .out = 64, .kernel = 7, .stride = 2, .padding = 3, .bias = false},
+                     false},
+        GradientCase{"groups", {.in = 32, .out = 32, .padding = 1, .groups = 4, .bias = false}},
+        GradientCase{"few_filters", {.in = 16, .out = 8, .padding = 1, .bias = false}},
+        GradientCase{
+            "without_relu", {.in = 16, .out = 32, .padding = 1, .bias = false}, true, false}),
+    [](const auto& row) { return std::string(row.param.name); });
+
+TEST(ConvBnRelu, HasTheGradientOfFiniteDifferences) {
+  Layers layers;
+  layers.conv.to(DType::kFloat64);
+  layers.bn.to(DType::kFloat64);
+  const Tensor x = normal({1, 5, 4, 16}, 5).to(DType::kFloat64);
+  const Tensor weights = normal({1, 5, 4, 64}, 6).to(DType::kFloat64);
+  const auto value = [&](const Variable& at) {
+    return sum(mul(conv_bn_relu(layers.conv, layers.bn, &layers.relu, at), Variable(weights)));
+  };
+  for (Variable* input : {&layers.conv.weight, &layers.bn.weight, &layers.bn.bias}) {
+    const Tensor exact = grad(value(Variable(x)), {*input})[0];
+    for (const int64_t i : {int64_t{0}, exact.numel() / 3, exact.numel() - 1}) {
+      const auto moved = [&](double by) {
+        input->mutable_value().data<double>()[i] += by;
+        const double there = value(Variable(x)).value().item();
+        input->mutable_value().data<double>()[i] -= by;
+        return there;
+      };
+      EXPECT_NEAR(std::as_const(exact).data<double>()[i], (moved(1e-6) - moved(-1e-6)) / 2e-6,
+                  1e-5);
+    }
+  }
+  const Variable at = leaf(x);
+  const Tensor exact = grad(value(at), {at})[0];
+  for (int64_t i = 0; i < exact.numel(); i += 37) {
+    const auto moved = [&](double by) {
+      Tensor there = x.clone();
+      there.data<double>()[i] += by;
+      return value(Variable(there)).value().item();
+    };
+    EXPECT_NEAR(std::as_const(exact).data<double>()[i], (moved(1e-6) - moved(-1e-6)) / 2e-6, 1e-5);
+  }
+}
+
+TEST(ConvBnRelu, IsItsPartsWhereAHookWaitsForOne) {
+  Layers layers;
+  const Variable x = leaf(normal({1, 5, 5, 16}, 5));
+  const auto op = [&] {
+    return std::string(conv_bn_relu(layers.conv, layers.bn, &layers.relu, x).node()->name);
+  };
+  EXPECT_EQ(op(), "conv_bn_relu");
+  for (Module* part : std::initializer_list<Module*>{&layers.conv, &layers.bn, &layers.relu}) {
+    const HookHandle hook = part->on_forward([](const Variable& y) { return y; });
+    EXPECT_EQ(op(), "relu");
+  }
+  // The result itself can be waited for.
+  const Variable y = conv_bn_relu(layers.conv, layers.bn, &layers.relu, x);
+  const HookHandle nothing = y.on_grad([](const Tensor& dy) { return Tensor::zeros(dy.shape()); });
+  for (const float value : grad(sum(y), {x})[0].to_vector<float>()) EXPECT_EQ(value, 0);
+}
+
+TEST(ConvBnRelu, OutlivesItsLayers) {
+  auto layers = std::make_unique<Layers>();
+  const Variable x = leaf(normal({2, 6, 6, 16}, 5));
+  const auto record = [&] { return conv_bn_relu(layers->conv, layers->bn, &layers->relu, x); };
+  const Tensor expected = grad(sum(record()), {x})[0];
+  const Variable y = record();
+  layers.reset();
+  EXPECT_EQ(grad(sum(y), {x})[0].to_vector<float>(), expected.to_vector<float>());
+}
+
+TEST(ConvBnRelu, FollowsItsParametersBackwardToo) {
+  Layers layers;
+  const Variable x = leaf(normal({1, 6, 6, 16}, 5));
+  const auto gradient = [&] {
+    return grad(sum(conv_bn_relu(layers.conv, layers.bn, nullptr, x)), {x})[0];
+  };
+  const Tensor before = gradient();
+  Tensor& gamma = layers.bn.weight.mutable_value();
+  gamma.copy_from(scale(gamma, 2));
+  EXPECT_LT(apart(gradient(), scale(before, 2)), 2e-6);
+}
+
+// In double precision: a ReLU whose input is zero but for rounding may go either way.
+TEST(ResNetGradients, AreThoseOfTheParts) {
+  const std::vector<ResNetOptions> networks = {
+      {.bottleneck = false, .blocks = {1, 1}, .classes = 5},
+      {.blocks = {1, 1}, .groups = 2, .width_per_group = 16, .classes = 5},
+      {.blocks = {1, 1}, .cifar = true, .classes = 5},
+  };
+  for (const ResNetOptions& options : networks) {
+    ResNet model(options);
+    initialise(model, 3);
+    model.to(DType::kFloat64);
+    model.eval();
+    const Variable images = leaf(normal({1, 9, 9, 3}, 4).to(DType::kFloat64));
+    std::vector<Variable> inputs = {images};
+    for (const NamedVariable& parameter : model.named_parameters()) {
+      inputs.push_back(parameter.variable);
+    }
+    const auto gradients = [&] { return grad(sum(square(model(images))), inputs); };
+    const std::vector<Tensor> fused = gradients();
+    std::vector<HookHandle> hooks;
+    for (const auto& [path, module] : model.named_modules()) {
+      if (dynamic_cast<Conv2d*>(module) == nullptr) continue;
+      hooks.push_back(module->on_forward([](const Variable& y) { return y; }));
+    }
+    const std::vector<Tensor> parts = gradients();
+    for (size_t i = 0; i < parts.size(); ++i) {
+      EXPECT_LT(apart(fused[i], parts[i]), 1e-11) << "input " << i;
+    }
+  }
 }
 
 TEST(ResNetInference, AnswersForABatchAsForEachImage) {

@@ -15,22 +15,22 @@ namespace {
 
 using packed::Form;
 
-// The form for filters that serve once. oneDNN's direct convolution is as quick as ours, and packs
+// Of a form for filters that serve once. oneDNN's direct convolution is as quick as ours, and packs
 // quicker.
-Form once(const Conv2dShape& o) {
-  const Form form = packed::form_for_once(o);
+Form unless_library(Form form) {
   return library::kIsQuick && form == Form::kDirect ? Form::kNone : form;
 }
-
-Form backward_data_form(const Conv2dShape& o) {
-  if (o.stride_h != 1 || o.stride_w != 1 || o.k < 16) return Form::kNone;
-  return once(packed::transposed(o));
+Form once(const Conv2dShape& o) {
+  return unless_library(packed::form_for_once(o));
+}
+Form gradient_once(const Conv2dShape& o) {
+  return unless_library(packed::gradient_form_for_once(o));
 }
 
-float* packed_scratch(const Conv2dShape& o, Form form) {
+float* packed_scratch(int64_t size) {
   struct Packed;
-  const size_t bytes = static_cast<size_t>(packed::packed_size(o, form)) * sizeof(float);
-  return static_cast<float*>(thread_scratch<Packed>().get(bytes));
+  return static_cast<float*>(
+      thread_scratch<Packed>().get(static_cast<size_t>(size) * sizeof(float)));
 }
 
 }  // namespace
@@ -45,7 +45,7 @@ void conv2d_bias_add_relu(Cpu, const float* x, const float* w, const float* bias
   const int64_t count = o.output_size();
   if (count == 0) return;
   if (const Form form = once(o); form != Form::kNone) {
-    float* filters = packed_scratch(o, form);
+    float* filters = packed_scratch(packed::packed_size(o, form));
     packed::pack(w, filters, o, form);
     return packed::run(x, filters, bias, z, y, relu, o, form);
   }
@@ -68,13 +68,27 @@ void conv2d_packed_bias_add_relu(Cpu, const float* x, const float* packed, const
   packed::run(x, packed, bias, z, y, relu, o, packed::form_of(o));
 }
 
+int64_t conv2d_gradient_packed_size(Cpu, const Conv2dShape& o) {
+  const Form form = packed::gradient_form_of(o);
+  return form == Form::kNone ? 0 : packed::gradient_packed_size(o, form);
+}
+
+void conv2d_gradient_pack(Cpu, const float* w, float* packed, const Conv2dShape& o) {
+  packed::pack_gradient(w, packed, o, packed::gradient_form_of(o));
+}
+
+void conv2d_packed_backward_data(Cpu, const float* dy, const float* packed, float* dx,
+                                 const Conv2dShape& o) {
+  if (o.input_size() == 0) return;
+  packed::run_gradient(dy, packed, dx, o, packed::gradient_form_of(o));
+}
+
 void conv2d_backward_data(Cpu, const float* dy, const float* w, float* dx, const Conv2dShape& o) {
   if (o.input_size() == 0) return;
-  if (const Form form = backward_data_form(o); form != Form::kNone) {
-    const Conv2dShape transposed = packed::transposed(o);
-    float* filters = packed_scratch(transposed, form);
-    packed::pack_transposed(w, filters, o, form);
-    return packed::run(dy, filters, nullptr, nullptr, dx, false, transposed, form);
+  if (const Form form = gradient_once(o); form != Form::kNone) {
+    float* filters = packed_scratch(packed::gradient_packed_size(o, form));
+    packed::pack_gradient(w, filters, o, form);
+    return packed::run_gradient(dy, filters, dx, o, form);
   }
   library::conv2d_backward_data(dy, w, dx, o);
 }
@@ -95,7 +109,7 @@ void conv2d_backward_weight(Cpu, const float* dy, const float* x, float* dw, flo
 const char* conv2d_implementation(Cpu, Conv2dPass pass, const Conv2dShape& o) {
   Form form = Form::kNone;
   if (pass == Conv2dPass::kForward) form = once(o);
-  if (pass == Conv2dPass::kBackwardData) form = backward_data_form(o);
+  if (pass == Conv2dPass::kBackwardData) form = gradient_once(o);
   return form == Form::kNone ? library::conv2d_implementation(pass, o) : packed::name_of(form);
 }
 

@@ -1,12 +1,19 @@
 // Looking along the last axis on the CPU: little work, for which the definitions are quick enough.
 #include "kernels/index.h"
 
+#include <algorithm>
+
+#include "kernels/cpu/parallel.h"
 #include "kernels/reference/index.h"
 
 namespace glassnet::kernels {
 
-void max_last(Cpu, const float* x, float* value, int64_t* index, const RowsShape& shape) {
-  reference::max_last(x, value, index, shape);
+void max_last(Cpu, const float* x, float* value, int64_t* index, const RowsShape& o) {
+  const int64_t grain = std::max<int64_t>(1, kSmall / std::max<int64_t>(1, o.columns));
+  parallel_ranges(o.rows, grain, [=](int64_t begin, int64_t end) {
+    reference::max_last(x + begin * o.columns, value != nullptr ? value + begin : nullptr,
+                        index != nullptr ? index + begin : nullptr, {end - begin, o.columns});
+  });
 }
 void max_last(Cpu, const double* x, double* value, int64_t* index, const RowsShape& shape) {
   reference::max_last(x, value, index, shape);

@@ -55,22 +55,25 @@ bool pays_by_winograd(const Conv2dShape& o) {
   return 58 * winograd_grid(one).tiles <= 9 * o.out_h() * o.out_w();
 }
 
-// Filter j, tap t and channel i lie at j * filter_step + t * tap_step + i * inner_step.
+// Filter j, tap (r, s) and channel i lie at
+// j * filter_step + r * row_step + s * tap_step + i * inner_step.
 struct FilterLayout {
-  int64_t filters, taps, inner;
-  int64_t filter_step, tap_step, inner_step;
+  int64_t filters, down, across, inner;
+  int64_t filter_step, row_step, tap_step, inner_step;
+  int64_t taps() const { return down * across; }
 };
 FilterLayout layout_of(const Conv2dShape& o) {
   const int64_t taps = taps_of(o), inner = inner_of(o);
-  return {o.k, taps, inner, taps * inner, inner, 1};
+  return {o.k, 1, taps, inner, taps * inner, 0, inner, 1};
 }
 
 // One block (taps, inner, columns).
 void pack_block(const float* w, const FilterLayout& f, int64_t block, int columns, float* packed) {
   const int64_t first = block * columns;
   const int64_t wanted = std::min<int64_t>(columns, f.filters - first);
-  for (int64_t t = 0; t < f.taps; ++t) {
-    const float* tap = w + first * f.filter_step + t * f.tap_step;
+  for (int64_t t = 0; t < f.taps(); ++t) {
+    const float* tap =
+        w + first * f.filter_step + t / f.across * f.row_step + t % f.across * f.tap_step;
     for (int64_t i = 0; i < f.inner; ++i, packed += columns) {
       for (int64_t j = 0; j < wanted; ++j) packed[j] = tap[j * f.filter_step + i * f.inner_step];
       std::fill(packed + wanted, packed + columns, 0.0f);
@@ -81,7 +84,7 @@ void pack_block(const float* w, const FilterLayout& f, int64_t block, int column
 void pack(const float* w, const FilterLayout& f, Form form, float* packed) {
   const ConvTiles& tiles = *conv_tiles();
   const int64_t blocks = ceil_div(f.filters, tiles.columns);
-  const int64_t block_size = f.taps * f.inner * tiles.columns;
+  const int64_t block_size = f.taps() * f.inner * tiles.columns;
   const int64_t point_block = f.inner * tiles.columns;
   struct Block;
   parallel_tasks(blocks, blocks * block_size > kSmall, [&](int64_t block) {
@@ -109,6 +112,9 @@ struct Operands {
 struct Range {
   int64_t begin, end;
 };
+struct Extent {
+  int64_t h, w;
+};
 Range share_of(int64_t count, int64_t part, int64_t parts) {
   return {count * part / parts, count * (part + 1) / parts};
 }
@@ -117,12 +123,16 @@ Range share_of(int64_t count, int64_t part, int64_t parts) {
 class DirectRun {
  public:
   DirectRun(const Operands& operands, const Conv2dShape& shape)
+      : DirectRun(operands, shape, {shape.out_h(), shape.out_w()}) {}
+  // With the output's first pixels alone, or with more of them, which see zeros beyond the padding.
+  DirectRun(const Operands& operands, const Conv2dShape& shape, Extent out)
       : operands_(operands),
         o_(shape),
+        out_(out),
         tiles_(*conv_tiles()),
         taps_(taps_of(shape)),
         inner_(inner_of(shape)),
-        pixels_(o_.n * o_.out_h() * o_.out_w()),
+        pixels_(o_.n * out.h * out.w),
         tile_count_(ceil_div(pixels_, tiles_.rows)),
         tile_pixels_(pixels_ / tile_count_),
         larger_tiles_(pixels_ % tile_count_),
@@ -231,9 +241,9 @@ class DirectRun {
 
   // Where each tap finds each pixel's input: (taps, pixels).
   void point(Range pixels, const float* zeros, const float** pointers) const {
-    const int64_t count = pixels.end - pixels.begin, out_w = o_.out_w(), out_h = o_.out_h();
-    int64_t q = pixels.begin % out_w, p = pixels.begin / out_w % out_h,
-            n = pixels.begin / out_w / out_h;
+    const int64_t count = pixels.end - pixels.begin;
+    int64_t q = pixels.begin % out_.w, p = pixels.begin / out_.w % out_.h,
+            n = pixels.begin / out_.w / out_.h;
     const int64_t h = o_.h, w = o_.w, down = o_.dilation_h, right = o_.dilation_w;
     const int64_t rows = o_.r, columns = by_rows(o_) ? 1 : o_.s;
     const int64_t height = down * (rows - 1) + 1, width = right * (o_.s - 1) + 1;
@@ -259,9 +269,9 @@ class DirectRun {
           }
         }
       }
-      if (++q < out_w) continue;
+      if (++q < out_.w) continue;
       q = 0;
-      if (++p < out_h) continue;
+      if (++p < out_.h) continue;
       p = 0;
       ++n;
     }
@@ -288,6 +298,7 @@ class DirectRun {
 
   Operands operands_;
   Conv2dShape o_;
+  Extent out_;
   const ConvTiles& tiles_;
   int64_t taps_, inner_, pixels_, tile_count_, tile_pixels_, larger_tiles_, blocks_;
   bool filters_stay_;
@@ -323,6 +334,109 @@ void run_by_rows(const Operands& operands, const Conv2dShape& o) {
     within.pad_h = within.pad_w = 0;
     DirectRun(some, within).run();
   }
+}
+
+// ---- The input's gradient -----------------------------------------------------------------------
+
+bool strideless(const Conv2dShape& o) {
+  return o.stride_h == 1 && o.stride_w == 1;
+}
+
+// Of stride 1, the convolution of dy with turned filters.
+Conv2dShape transposed(const Conv2dShape& o) {
+  Conv2dShape t = o;
+  t.h = o.out_h();
+  t.w = o.out_w();
+  std::swap(t.c, t.k);
+  t.pad_h = o.dilation_h * (o.r - 1) - o.pad_h;
+  t.pad_w = o.dilation_w * (o.s - 1) - o.pad_w;
+  return t;
+}
+
+// Filter c at a tap and channel k is filter k at the opposite tap and channel c.
+FilterLayout turned_layout(const Conv2dShape& o) {
+  return {.filters = o.c,
+          .down = o.r,
+          .across = o.s,
+          .inner = o.k,
+          .filter_step = 1,
+          .row_step = -o.s * o.c,
+          .tap_step = -o.c,
+          .inner_step = o.r * o.s * o.c};
+}
+
+// A stride leaves so many kinds of pixels along an axis, by their place between two multiples of
+// it. Those of a kind meet every stride-th tap of the filter, at neighbouring pixels of dy, so that
+// their gradient is a convolution of stride 1 with these taps, turned.
+struct AxisPhase {
+  int64_t place;
+  int64_t pixels;  // of x
+  int64_t taps;    // there may be none
+  int64_t last;    // of the taps, in the filter
+  int64_t pad;     // of dy; negative where its first pixels are not met
+};
+AxisPhase axis_phase(int64_t place, int64_t size, int64_t window, int64_t stride, int64_t pad) {
+  const int64_t first = (place + pad) % stride;
+  const int64_t taps = first < window ? ceil_div(window - first, stride) : 0;
+  return {.place = place,
+          .pixels = ceil_div(size - place, stride),
+          .taps = taps,
+          .last = first + (taps - 1) * stride,
+          .pad = taps - 1 - (place + pad) / stride};
+}
+
+struct Phase {
+  AxisPhase down, across;
+
+  int64_t taps() const { return down.taps * across.taps; }
+  Extent extent() const { return {down.pixels, across.pixels}; }
+  int64_t last_tap(const Conv2dShape& o) const { return down.last * o.s + across.last; }
+  Conv2dShape convolution(const Conv2dShape& o) const {
+    return {.n = o.n,
+            .h = o.out_h(),
+            .w = o.out_w(),
+            .c = o.k,
+            .k = o.c,
+            .r = down.taps,
+            .s = across.taps,
+            .pad_h = down.pad,
+            .pad_w = across.pad};
+  }
+  FilterLayout layout(const Conv2dShape& o) const {
+    FilterLayout layout = turned_layout(o);
+    layout.down = down.taps;
+    layout.across = across.taps;
+    layout.row_step *= o.stride_h;
+    layout.tap_step *= o.stride_w;
+    return layout;
+  }
+};
+
+template <class F>
+void for_each_phase(const Conv2dShape& o, F&& f) {
+  for (int64_t y = 0; y < std::min(o.stride_h, o.h); ++y) {
+    for (int64_t x = 0; x < std::min(o.stride_w, o.w); ++x) {
+      f(Phase{axis_phase(y, o.h, o.r, o.stride_h, o.pad_h),
+              axis_phase(x, o.w, o.s, o.stride_w, o.pad_w)});
+    }
+  }
+}
+
+// A phase's pixels (n, down, across, c) to their places in dx, or zeros.
+void scatter(const float* pixels, const Phase& phase, float* dx, const Conv2dShape& o) {
+  const int64_t rows = phase.down.pixels, columns = phase.across.pixels;
+  parallel_tasks(o.n * rows, o.n * rows * columns * o.c > kSmall, [&](int64_t task) {
+    const int64_t n = task / rows, h = task % rows * o.stride_h + phase.down.place;
+    float* to = dx + ((n * o.h + h) * o.w + phase.across.place) * o.c;
+    for (int64_t i = 0; i < columns; ++i, to += o.stride_w * o.c) {
+      if (pixels == nullptr) {
+        std::fill(to, to + o.c, 0.0f);
+      } else {
+        const float* from = pixels + (task * columns + i) * o.c;
+        std::copy(from, from + o.c, to);
+      }
+    }
+  });
 }
 
 // ---- Winograd -----------------------------------------------------------------------------------
@@ -436,6 +550,10 @@ class WinogradRun {
   int64_t blocks_, together_;
 };
 
+Form for_once(Form form, const Conv2dShape& o) {
+  return form == Form::kWinograd && winograd_grid(o).tiles < 128 ? Form::kDirect : form;
+}
+
 }  // namespace
 
 Form form_of(const Conv2dShape& o) {
@@ -444,24 +562,24 @@ Form form_of(const Conv2dShape& o) {
 }
 
 Form form_for_once(const Conv2dShape& o) {
-  const Form form = form_of(o);
-  return form == Form::kWinograd && winograd_grid(o).tiles < 128 ? Form::kDirect : form;
+  return for_once(form_of(o), o);
+}
+
+Form gradient_form_of(const Conv2dShape& o) {
+  const bool dilated = o.dilation_h != 1 || o.dilation_w != 1;
+  if (o.k < 16 || o.c < 16 || (!strideless(o) && dilated)) return Form::kNone;
+  const Form form = form_of(transposed(o));
+  return form == Form::kWinograd && !strideless(o) ? Form::kDirect : form;
+}
+
+Form gradient_form_for_once(const Conv2dShape& o) {
+  return for_once(gradient_form_of(o), transposed(o));
 }
 
 const char* name_of(Form form) {
   const bool wide = conv_tiles()->lanes == 16;
   if (form == Form::kWinograd) return wide ? "winograd:avx512" : "winograd:avx2";
   return wide ? "direct:avx512" : "direct:avx2";
-}
-
-Conv2dShape transposed(const Conv2dShape& o) {
-  Conv2dShape t = o;
-  t.h = o.out_h();
-  t.w = o.out_w();
-  std::swap(t.c, t.k);
-  t.pad_h = o.dilation_h * (o.r - 1) - o.pad_h;
-  t.pad_w = o.dilation_w * (o.s - 1) - o.pad_w;
-  return t;
 }
 
 int64_t packed_size(const Conv2dShape& o, Form form) {
@@ -474,10 +592,37 @@ void pack(const float* w, float* packed, const Conv2dShape& o, Form form) {
   pack(w, layout_of(o), form, packed);
 }
 
-void pack_transposed(const float* w, float* packed, const Conv2dShape& o, Form form) {
-  // Filter c of the result at tap t and channel k is filter k at the opposite tap and channel c.
-  const int64_t taps = o.r * o.s;
-  pack(w + (taps - 1) * o.c, {o.c, taps, o.k, 1, -o.c, taps * o.c}, form, packed);
+int64_t gradient_packed_size(const Conv2dShape& o, Form form) {
+  if (strideless(o)) return packed_size(transposed(o), form);
+  int64_t size = 0;
+  for_each_phase(o, [&](const Phase& phase) { size += packed_size(phase.convolution(o), form); });
+  return size;
+}
+
+void pack_gradient(const float* w, float* packed, const Conv2dShape& o, Form form) {
+  if (strideless(o)) return pack(w + (o.r * o.s - 1) * o.c, turned_layout(o), form, packed);
+  for_each_phase(o, [&](const Phase& phase) {
+    pack(w + phase.last_tap(o) * o.c, phase.layout(o), form, packed);
+    packed += packed_size(phase.convolution(o), form);
+  });
+}
+
+void run_gradient(const float* dy, const float* packed, float* dx, const Conv2dShape& o,
+                  Form form) {
+  if (strideless(o)) {
+    return run(dy, packed, nullptr, nullptr, dx, false, transposed(o), form);
+  }
+  struct Pixels;
+  for_each_phase(o, [&](const Phase& phase) {
+    if (phase.taps() == 0) return scatter(nullptr, phase, dx, o);
+    const Extent out = phase.extent();
+    const size_t bytes = static_cast<size_t>(o.n * out.h * out.w * o.c) * sizeof(float);
+    auto* pixels = static_cast<float*>(thread_scratch<Pixels>().get(bytes));
+    const Conv2dShape convolution = phase.convolution(o);
+    DirectRun({dy, packed, nullptr, nullptr, pixels, false}, convolution, out).run();
+    scatter(pixels, phase, dx, o);
+    packed += packed_size(convolution, form);
+  });
 }
 
 void run(const float* x, const float* packed, const float* bias, const float* z, float* y,

@@ -23,17 +23,22 @@ Form form_of(const Conv2dShape& shape);
 Form form_for_once(const Conv2dShape& shape);
 const char* name_of(Form form);
 
-// The convolution of dy with turned filters that is the gradient of x. Here and in pack_transposed
-// the stride must be 1, and there must be at least 16 filters.
-Conv2dShape transposed(const Conv2dShape& shape);
-
 int64_t packed_size(const Conv2dShape& shape, Form form);  // floats
 void pack(const float* w, float* packed, const Conv2dShape& shape, Form form);
-// The filters of transposed(shape) from those of shape.
-void pack_transposed(const float* w, float* packed, const Conv2dShape& shape, Form form);
 
 // y = act(conv(x, packed) + bias + z); bias and z may be null.
 void run(const float* x, const float* packed, const float* bias, const float* z, float* y,
          bool relu, const Conv2dShape& shape, Form form);
+
+// The same for the gradient of x, a convolution of dy with turned filters: of stride 1, or with a
+// stride one for each kind of pixels by their place between two multiples of it. kNone for less
+// than 16 channels, of which a tile would be mostly empty, less than 16 filters, and strides of
+// dilated filters.
+Form gradient_form_of(const Conv2dShape& shape);
+Form gradient_form_for_once(const Conv2dShape& shape);
+int64_t gradient_packed_size(const Conv2dShape& shape, Form form);  // floats
+void pack_gradient(const float* w, float* packed, const Conv2dShape& shape, Form form);
+void run_gradient(const float* dy, const float* packed, float* dx, const Conv2dShape& shape,
+                  Form form);
 
 }  // namespace glassnet::kernels::packed

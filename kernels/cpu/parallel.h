@@ -19,10 +19,10 @@ inline int thread_count() {
 }
 
 // f(begin, end) over [0, count): on one thread unless every thread gets at least `grain` items.
-// Ranges begin at multiples of 64, so that vector loops leave their remainders at the same places
-// however many threads there are.
+// Ranges begin at multiples of `unit`: of elements, so that vector loops leave their remainders at
+// the same places however many threads there are.
 template <class F>
-void parallel_ranges(int64_t count, int64_t grain, F&& f) {
+void parallel_ranges(int64_t count, int64_t grain, F&& f, int64_t unit = 64) {
   if (count <= 0) return;
   if (count < 2 * grain || thread_count() == 1) {
     f(int64_t{0}, count);
@@ -31,7 +31,7 @@ void parallel_ranges(int64_t count, int64_t grain, F&& f) {
 #pragma omp parallel
   {
     const int64_t threads = omp_get_num_threads(), thread = omp_get_thread_num();
-    const int64_t share = ((count + threads - 1) / threads + 63) / 64 * 64;
+    const int64_t share = ((count + threads - 1) / threads + unit - 1) / unit * unit;
     const int64_t begin = std::min(count, thread * share), end = std::min(count, begin + share);
     if (begin < end) f(begin, end);
   }
