@@ -297,7 +297,7 @@ ResNet::ResNet(const ResNetOptions& options)
         std::vector<Sequential*> stages;
         for (size_t i = 0; i < options.blocks.size(); ++i) {
           stages.push_back(&stage(options, static_cast<int64_t>(i)));
-          blocks_.insert(blocks_.end(), stages[i]->steps().begin(), stages[i]->steps().end());
+          blocks_.insert(blocks_.end(), stages[i]->layers().begin(), stages[i]->layers().end());
           if (i < kEarlyStages) early_steps_ = 1 + blocks_.size();
         }
         return stages;
@@ -343,10 +343,11 @@ Variable ResNet::finish(size_t index, const Variable& x) {
     for (size_t i = begin; i < end; ++i) y = take_step(i, y);
     return y;
   };
-  const size_t late = std::max(index, early_steps_);
-  const Variable y = in_slices(x, kernels::cpu_threads(),
-                               [&](const Variable& some) { return take_steps(index, late, some); });
-  return fc(avgpool(take_steps(late, steps(), y)));
+  if (index >= early_steps_) return fc(avgpool(take_steps(index, steps(), x)));
+  const Variable y = in_slices(x, kernels::cpu_threads(), [&](const Variable& some) {
+    return take_steps(index, early_steps_, some);
+  });
+  return fc(avgpool(take_steps(early_steps_, steps(), y)));
 }
 
 Variable ResNet::forward(const Variable& x) {

@@ -1,14 +1,6 @@
 #include "nn/graphed.h"
 
-#include <algorithm>
-
 namespace glassnet {
-
-bool any_hooked(Module& model) {
-  const auto modules = model.named_modules();
-  return std::any_of(modules.begin(), modules.end(),
-                     [](const auto& entry) { return entry.second->hooked(); });
-}
 
 Tensor GraphedForward::run(const Tensor& x) {
   const NoGrad no_grad;
@@ -16,7 +8,7 @@ Tensor GraphedForward::run(const Tensor& x) {
 }
 
 Tensor GraphedForward::operator()(const Tensor& x) {
-  if (x.device().type == DeviceType::kCpu || any_hooked(model_)) return run(x);
+  if (x.device().type == DeviceType::kCpu || model_.hooked_within()) return run(x);
   auto& entry = recorded_[{x.shape().dims(), x.dtype()}];
   if (!entry) entry = std::make_unique<Recorded>();
   // What the first call sets up (plans, workspaces) must not happen while recording.

@@ -35,7 +35,4 @@ class GraphedForward {
   std::map<std::pair<std::vector<int64_t>, DType>, std::unique_ptr<Recorded>> recorded_;
 };
 
-// Whether a hook waits anywhere in a model.
-bool any_hooked(Module& model);
-
 }  // namespace glassnet

@@ -153,26 +153,26 @@ class Sequential : public Module {
  public:
   template <class M, class... Args>
   M& add(Args&&... args) {
-    return add_named<M>(std::to_string(steps_.size()), std::forward<Args>(args)...);
+    return add_named<M>(std::to_string(layers_.size()), std::forward<Args>(args)...);
   }
   template <class M, class... Args>
   M& add_named(const std::string& name, Args&&... args) {
     M& module = child<M>(name, std::forward<Args>(args)...);
-    steps_.push_back(&module);
+    layers_.push_back(&module);
     return module;
   }
   const char* kind() const override { return "Sequential"; }
-  const std::vector<Module*>& steps() const { return steps_; }
+  const std::vector<Module*>& layers() const { return layers_; }
 
  protected:
   Variable forward(const Variable& x) override {
     Variable y = x;
-    for (Module* step : steps_) y = (*step)(y);
+    for (Module* layer : layers_) y = (*layer)(y);
     return y;
   }
 
  private:
-  std::vector<Module*> steps_;
+  std::vector<Module*> layers_;
 };
 
 }  // namespace glassnet

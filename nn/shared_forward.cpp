@@ -3,14 +3,19 @@
 #include <algorithm>
 #include <utility>
 
+#include <fmt/format.h>
+
+#include "kernels/policy.h"
+
 namespace glassnet {
 namespace {
 
-// Windows are laid out anew where pixels are shared, which costs some of what is saved.
-constexpr double kWorthwhileShare = 0.55;
-// A pool of more than so many bytes is for half of the images, unless these are few.
-constexpr size_t kPoolBytes = size_t{1} << 27;
-constexpr int64_t kFewImages = 128;
+// Up to which share of pixels in the pool a step is worth taking: laying out windows anew costs
+// some of what is saved, and windows by themselves are convolved directly, where Winograd's way
+// would have had to do with less.
+double worthwhile_share() {
+  return kernels::allow_winograd() ? 0.4 : 0.55;
+}
 
 }  // namespace
 
@@ -19,27 +24,40 @@ bool SharedForward::shares(Module& model) {
          !model.hooked_within();
 }
 
-SharedForward::SharedForward(Module& model, SharedImages images)
-    : model_(model), steps_(shares(model) ? dynamic_cast<Stepwise*>(&model) : nullptr) {
+SharedForward::SharedForward(Module& model, SharedImages images, const SharingLimits& limits)
+    : model_(model),
+      steps_(shares(model) ? dynamic_cast<Stepwise*>(&model) : nullptr),
+      limits_(limits),
+      left_(images.images()) {
   parts_.push_back({std::move(images), 0});
+}
+
+bool SharedForward::halves(const SharedImages& images) const {
+  const size_t bytes = images.pool().bytes();
+  const bool few = images.images() <= limits_.few_images;
+  return images.images() > 1 && bytes > limits_.pool_bytes * (few ? 4 : 1);
 }
 
 // Takes the last part as far as it shares.
 void SharedForward::advance() {
   while (steps_ != nullptr && parts_.back().next < steps_->steps() &&
-         parts_.back().images.share() < kWorthwhileShare) {
+         parts_.back().images.share() < worthwhile_share()) {
     Part& part = parts_.back();
-    const int64_t count = part.images.images();
-    if (part.images.pool().bytes() > kPoolBytes && count > kFewImages) {
+    if (halves(part.images)) {
+      const int64_t count = part.images.images();
       const Part whole = std::exchange(part, {part.images.slice(count / 2, count), part.next});
       parts_.push_back({whole.images.slice(0, count / 2), whole.next});
     } else {
-      part.images = steps_->step(part.next++, part.images);
+      part.images = steps_->step(part.next, part.images);
+      ++part.next;
     }
   }
 }
 
 Tensor SharedForward::next(int64_t count) {
+  require(count >= 1 && count <= left_, [&] {
+    return fmt::format("[shared_forward] expected 1 to {} images, got {}", left_, count);
+  });
   const NoGrad no_grad;
   Tensor whole;
   for (int64_t done = 0; done < count;) {
@@ -50,6 +68,7 @@ Tensor SharedForward::next(int64_t count) {
     const Tensor y = steps_ != nullptr ? steps_->finish(part.next, Variable(x)).value()
                                        : model_(Variable(x.to(model_.device()))).value();
     part.taken += some;
+    left_ -= some;
     if (part.taken == part.images.images()) parts_.pop_back();
     if (some == count) return y;
     if (!whole.defined()) whole = Tensor::empty({count, y.dim(1)}, y.dtype(), y.device());

@@ -248,6 +248,13 @@ std::shared_ptr<const SharedImages::Sites> SharedImages::look(const Sites& in, c
                                                               const Sites* z) {
   auto out = std::make_shared<Sites>();
   out->images = in.images;
+  require(w.dilation_h * (w.height - 1) < in.height + 2 * w.pad_h &&
+              w.dilation_w * (w.width - 1) < in.width + 2 * w.pad_w,
+          [&] {
+            return fmt::format(
+                "[shared_images] a window of {}x{} does not fit into images of {}x{}", w.height,
+                w.width, in.height, in.width);
+          });
   out->height = out_size(in.height, w.height, w.stride_h, w.pad_h, w.dilation_h);
   out->width = out_size(in.width, w.width, w.stride_w, w.pad_w, w.dilation_w);
   Join join(in.images);

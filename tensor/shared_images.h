@@ -4,7 +4,8 @@
 //
 // Where images agree in all that a layer's window holds, they agree in what the layer makes of it.
 // Such a layer works through the distinct windows instead of all of them, and its output shares
-// pixels again: nothing is left out or rounded, the numbers are those of the images one by one.
+// pixels again. Nothing is approximated; where a layer sums up windows as it does images, the
+// numbers are those of the images one by one to the last bit.
 // LIME's samples are such images: a window that touches k superpixels looks at most 2^k ways,
 // however many samples there are.
 #pragma once
@@ -34,7 +35,7 @@ struct Windows {
 // What a window holds where it reaches out of the image.
 enum class Outside {
   kZeros,
-  kRepeats,  // its first pixel inside, once more
+  kRepeats,  // its first pixel inside, once more; zeros where there is none
 };
 
 // CONVENTION: copies share the pool. On the CPU.

@@ -107,6 +107,29 @@ TEST(FoldedConv, GroupedConvolutionsToo) {
   EXPECT_LT(apart(layers.inference(x), layers.parts(x)), 2e-6);
 }
 
+// Filters that are kept for the input's gradient must serve inputs of any size: with a stride some
+// kinds of pixels are missing in small ones.
+TEST(FoldedConv, KeepsGradientFiltersForInputsOfAnySize) {
+  Conv2d conv({.in = 16, .out = 32, .stride = 2, .padding = 1, .bias = false});
+  BatchNorm2d bn({.channels = 32});
+  conv.weight.mutable_value().copy_from(normal(conv.weight.shape(), 1));
+  bn.weight.mutable_value().fill(1);
+  bn.eval();
+  conv.set_requires_grad(false);
+  bn.set_requires_grad(false);
+  for (const auto& [h, w] : {std::pair{1, 2}, {2, 1}, {1, 1}, {5, 4}, {2, 1}, {1, 2}}) {
+    const auto gradient = [&](auto&& forward) {
+      const Variable x = leaf(normal({2, h, w, 16}, 5));
+      const Variable y = forward(x);
+      return grad(y, {x}, {.gradient = normal(y.shape(), 8)})[0];
+    };
+    EXPECT_LT(apart(gradient([&](const Variable& x) { return conv_bn_relu(conv, bn, nullptr, x); }),
+                    gradient([&](const Variable& x) { return bn(conv(x)); })),
+              2e-6)
+        << h << " x " << w;
+  }
+}
+
 // ---- Its gradients ------------------------------------------------------------------------------
 
 struct GradientCase {

@@ -277,6 +277,22 @@ TEST(Occlusion, CutsWindowsAtTheBorderAndTellsHowFarItIs) {
   EXPECT_NEAR(map.data<double>()[15], fall, 1e-12);
 }
 
+// Covered images that share what the network makes of them, and with a hook, which keeps them
+// apart; more windows than are taken together.
+TEST(Occlusion, OfWhatImagesShareIsTheSameAsOfEach) {
+  ResNet net({.blocks = {1, 1}, .classes = 3});
+  initialise(net, 4);
+  const Tensor image = picture(32, 40);
+  const OcclusionOptions options{.window = 8, .stride = 2};
+  const Tensor map = occlusion(net, image, 1, options);
+  const HookHandle hook = net.on_forward([](const Variable& y) { return y; });
+  const Tensor expected = occlusion(net, image, 1, options);
+  const std::vector<double> a = map.to_vector<double>(), b = expected.to_vector<double>();
+  const double most = norm(b);
+  EXPECT_GT(most, 0);
+  for (size_t i = 0; i < a.size(); ++i) EXPECT_NEAR(a[i], b[i], 1e-5 * most) << i;
+}
+
 TEST(Occlusion, WindowsFollowTheImageUnlessGiven) {
   LinearNet net;
   int64_t windows = 0;

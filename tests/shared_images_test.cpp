@@ -233,18 +233,66 @@ TEST(SharedForward, GivesTheNetworksAnswers) {
   }
 }
 
-// So many and so large images that they are taken in parts.
-TEST(SharedForward, TakesManyImagesInParts) {
-  const Mosaics m(300, 32, 32, 3, 16);
-  ResNet net({.blocks = {2, 1}, .width_per_group = 16, .classes = 3});
-  draw_weights(net);
+// Parts of at most so many bytes, however the images are asked for.
+TEST(SharedForward, TakesImagesInPartsWhereTheyAreMuchToKeep) {
+  class Net : public ResNet {
+   public:
+    Net() : ResNet({.blocks = {2, 1}, .width_per_group = 16, .classes = 3}) { draw_weights(*this); }
+    SharedImages step(size_t index, const SharedImages& x) override {
+      images_of_steps.push_back(x.images());
+      return ResNet::step(index, x);
+    }
+    std::vector<int64_t> images_of_steps;
+  };
+  Net net;
+  const Mosaics m(150, 32, 32, 3, 16);
   const Evaluating evaluating(net);
   const NoGrad no_grad;
   const Tensor expected = net(Variable(m.plain)).value();
-  SharedForward forward(net, m.shared);
-  for (int64_t begin = 0; begin < 300; begin += 100) {
-    expect_equal(forward.next(100), expected.slice(begin, begin + 100), 1e-5, "parts");
+  const auto all = [&](const SharingLimits& limits, int64_t count) {
+    net.images_of_steps.clear();
+    SharedForward forward(net, m.shared, limits);
+    for (int64_t begin = 0; begin < 150; begin += count) {
+      const int64_t end = std::min(begin + count, int64_t{150});
+      expect_equal(forward.next(end - begin), expected.slice(begin, end), 1e-5,
+                   fmt::format("{} at {}", count, begin));
+    }
+    EXPECT_THROW(forward.next(1), Error);
+    return net.images_of_steps;
+  };
+  EXPECT_THAT(all({}, 40), testing::Each(150));
+  for (const int64_t count : {40, 150}) {
+    const std::vector<int64_t> images = all({.pool_bytes = 100'000, .few_images = 40}, count);
+    EXPECT_EQ(images.front(), 150);
+    EXPECT_THAT(images, testing::Contains(37)) << count;
   }
+  // Few images, of which even two are too much: nothing is shared.
+  EXPECT_THAT(all({.pool_bytes = 1, .few_images = 200}, 7), testing::IsEmpty());
+}
+
+TEST(SharedForward, TakesDoublePrecision) {
+  const Mosaics m(12, 24, 24, 3, 8);
+  ResNet net({.blocks = {1}, .classes = 3});
+  draw_weights(net);
+  net.to(DType::kFloat64);
+  const Evaluating evaluating(net);
+  const NoGrad no_grad;
+  SharedForward forward(
+      net, SharedImages::mosaics(m.sources.to(DType::kFloat64), m.part_of, m.source_of));
+  expect_equal(forward.next(12), net(Variable(m.plain.to(DType::kFloat64))).value(), 1e-12, "all");
+}
+
+TEST(SharedForward, GivesNearlyTheSameByWinograd) {
+  const Mosaics m(24, 40, 44, 3, 14);
+  ResNet net({.bottleneck = false, .blocks = {2, 1}, .classes = 5});
+  draw_weights(net);
+  const Evaluating evaluating(net);
+  const NoGrad no_grad;
+  const bool before = kernels::allow_winograd();
+  kernels::set_allow_winograd(true);
+  SharedForward forward(net, m.shared);
+  expect_equal(forward.next(24), net(Variable(m.plain)).value(), 1e-4, "all");
+  kernels::set_allow_winograd(before);
 }
 
 TEST(SharedForward, SharesWhereItCan) {

@@ -117,7 +117,7 @@ TrainStep::OnDevice TrainStep::run(const Tensor& images, const Tensor& labels) {
 #if defined(GLASSNET_CUDA)
   // What a hook keeps must not be written over by a replay: then memory is everybody's.
   std::optional<kernels::PoolScope> scope;
-  if (host_->pool != nullptr && !any_hooked(model_)) scope.emplace(*host_->pool);
+  if (host_->pool != nullptr && !model_.hooked_within()) scope.emplace(*host_->pool);
 #endif
   OnDevice outcome;
   {
@@ -164,7 +164,7 @@ void TrainStep::start(const Batch& batch, double learning_rate) {
 #endif
   OnDevice outcome;
   Recorded& recorded = recorded_[batch.images.dim(0)];
-  const bool hooked = any_hooked(model_);
+  const bool hooked = model_.hooked_within();
   // Batches of another size that could not be recorded do not keep this one from its graph, which
   // holds its memory either way.
   bool replays = recorded.graph.recorded() && !hooked;

@@ -240,6 +240,10 @@ Tensor guided_grad_cam(Module& model, const Tensor& image, const Target& target,
 
 namespace {
 
+// What windows share is found for so many of them at a time: for all of a fine stride it would be
+// much to remember.
+constexpr int64_t kWindowsTogether = 256;
+
 // Rows [top, bottom) and columns [left, right).
 struct Window {
   int64_t top, bottom, left, right;
@@ -282,28 +286,27 @@ std::vector<Window> windows_over(int64_t height, int64_t width, const OcclusionO
   return windows;
 }
 
-// An image for each window, which has the baseline there: mosaics, of which the pixels under the
-// same windows are one part.
+// The image, and then one for each window that has the baseline there: mosaics, of which the pixels
+// under the same windows are one part.
 SharedImages covered_by(const std::vector<Window>& windows, const Tensor& image,
                         const Tensor& baseline) {
   const int64_t height = image.dim(1), width = image.dim(2);
   Tensor sources = Tensor::empty({2, height, width, 3}, image.dtype());
   sources.slice(0, 1).copy_from(image);
   sources.slice(1, 2).copy_from(baseline);
-  std::vector<std::vector<int32_t>> over(static_cast<size_t>(height * width));  // a pixel's windows
+  std::vector<std::vector<size_t>> over(static_cast<size_t>(height * width));  // a pixel's windows
   for (size_t i = 0; i < windows.size(); ++i) {
-    windows[i].each_pixel(width,
-                          [&](size_t pixel) { over[pixel].push_back(static_cast<int32_t>(i)); });
+    windows[i].each_pixel(width, [&](size_t pixel) { over[pixel].push_back(i); });
   }
-  std::map<std::vector<int32_t>, int32_t> parts;  // by the windows over them
+  std::map<std::vector<size_t>, int32_t> parts;  // by the windows over them
   std::vector<int32_t> part_of;
   std::vector<std::vector<int32_t>> source_of;
-  for (const std::vector<int32_t>& these : over) {
+  for (const std::vector<size_t>& these : over) {
     const auto [part, is_new] = parts.emplace(these, static_cast<int32_t>(parts.size()));
     part_of.push_back(part->second);
     if (!is_new) continue;
-    source_of.emplace_back(windows.size());
-    for (const int32_t i : these) source_of.back()[static_cast<size_t>(i)] = 1;
+    source_of.emplace_back(1 + windows.size());
+    for (const size_t i : these) source_of.back()[1 + i] = 1;
   }
   return SharedImages::mosaics(sources, part_of, source_of);
 }
@@ -317,24 +320,33 @@ Tensor occlusion(Module& model, const Tensor& image, const Target& target,
   const std::vector<Window> windows = windows_over(height, width, options);
   const auto count = static_cast<int64_t>(windows.size());
   require_counts("window", count, options.batch);
-  const Tensor baseline = baseline_of(options.baseline, image);
-  const double whole = scores(model, image, target)[0];
+  const Tensor here = image.to(Device{});
+  const Tensor baseline = baseline_of(options.baseline, here);
 
   const Evaluating evaluating(model);
   const NoGrad no_grad;
   std::vector<double> fall(static_cast<size_t>(height * width)), covers(fall.size());
-  SharedForward forward(model, covered_by(windows, image.to(Device{}), baseline.to(Device{})));
-  for (int64_t begin = 0; begin < count; begin += options.batch) {
-    const int64_t end = std::min(begin + options.batch, count);
-    const std::vector<double> covered =
-        score(Variable(forward.next(end - begin)), target).value().to_vector<double>();
-    for (int64_t i = begin; i < end; ++i) {
-      windows[static_cast<size_t>(i)].each_pixel(width, [&](size_t pixel) {
-        fall[pixel] += whole - covered[static_cast<size_t>(i - begin)];
-        covers[pixel] += 1;
-      });
+  for (int64_t first = 0; first < count; first += kWindowsTogether) {
+    const std::vector<Window> some(windows.begin() + first,
+                                   windows.begin() + std::min(first + kWindowsTogether, count));
+    const auto some_count = static_cast<int64_t>(some.size());
+    SharedForward forward(model, covered_by(some, here, baseline));
+    const auto next = [&](int64_t images) {
+      return score(Variable(forward.next(images)), target).value().to_vector<double>();
+    };
+    // By the same forward as the others, so that where nothing changes nothing falls.
+    const double whole = next(1)[0];
+    for (int64_t begin = 0; begin < some_count; begin += options.batch) {
+      const int64_t end = std::min(begin + options.batch, some_count);
+      const std::vector<double> covered = next(end - begin);
+      for (int64_t i = begin; i < end; ++i) {
+        some[static_cast<size_t>(i)].each_pixel(width, [&](size_t pixel) {
+          fall[pixel] += whole - covered[static_cast<size_t>(i - begin)];
+          covers[pixel] += 1;
+        });
+      }
+      if (options.progress) options.progress(first + end, count);
     }
-    if (options.progress) options.progress(end, count);
   }
   for (size_t i = 0; i < fall.size(); ++i) fall[i] /= covers[i];
   return Tensor::from(fall, {height, width}).to(image.dtype()).to(image.device());

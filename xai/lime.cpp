@@ -95,8 +95,8 @@ class Explanation {
 
   int64_t number() const { return number_; }
 
-  // The samples that the network has yet to see, those that look alike near each other. One whose
-  // mask was drawn before is not among them; with few superpixels many are.
+  // The samples that the network has yet to see. One whose mask was drawn before is not among them;
+  // with few superpixels many are.
   std::vector<int64_t> open_samples() {
     std::vector<int64_t> open;
     for (int64_t i = static_cast<int64_t>(source_.size()); i < masks_.samples(); ++i) {
@@ -106,15 +106,19 @@ class Explanation {
       if (source == i) open.push_back(i);
     }
     waiting_ = static_cast<int64_t>(open.size());
-    const std::vector<size_t> order =
+    return open;
+  }
+
+  // Brings samples that look alike near each other.
+  void order(std::vector<int64_t>& samples) const {
+    const std::vector<size_t> superpixels =
         most_seen_first(job_.superpixels, job_.picture.height, job_.picture.width);
-    std::sort(open.begin(), open.end(), [&](int64_t a, int64_t b) {
-      const auto differs = std::find_if(order.begin(), order.end(), [&](size_t j) {
+    std::sort(samples.begin(), samples.end(), [&](int64_t a, int64_t b) {
+      const auto differs = std::find_if(superpixels.begin(), superpixels.end(), [&](size_t j) {
         return masks_.shows(a, static_cast<int64_t>(j)) != masks_.shows(b, static_cast<int64_t>(j));
       });
-      return differs == order.end() ? a < b : masks_.shows(a, static_cast<int64_t>(*differs));
+      return differs == superpixels.end() ? a < b : masks_.shows(a, static_cast<int64_t>(*differs));
     });
-    return open;
   }
 
   // Where the device finds what sample `i` is made from. Brought there when it is first needed.
@@ -294,9 +298,12 @@ class LimeQueue {
     }
   }
 
-  void open(const std::shared_ptr<Explanation>& explanation, const std::vector<int64_t>& samples) {
+  void open(const std::shared_ptr<Explanation>& explanation, std::vector<int64_t> samples) {
     std::shared_ptr<Sharing> sharing;
-    if (shares_) sharing = std::make_shared<Sharing>(Sharing{.samples = samples});
+    if (shares_) {
+      explanation->order(samples);
+      sharing = std::make_shared<Sharing>(Sharing{.samples = samples});
+    }
     for (const int64_t i : samples) open_.push_back({explanation, i, sharing});
   }
 

@@ -3,10 +3,9 @@
 // on.
 //
 // The numbers are those of the reference implementation, lime 0.2, given the same superpixels and
-// seed. On a GPU samples are made there, and those of many pictures share batches. On the CPU the
-// early layers of a network that is Stepwise (nn/shared_forward.h) compute what samples of a
-// picture have in common once, which saves about half of the work. Memory does not grow with the
-// number of pictures.
+// seed. Where the network can (SharedForward::shares), its early layers compute what samples of a
+// picture have in common once. Elsewhere samples are made on the network's device, and those of
+// many pictures share batches. Memory does not grow with the number of pictures.
 #pragma once
 
 #include <functional>

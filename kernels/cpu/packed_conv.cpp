@@ -370,7 +370,7 @@ FilterLayout turned_layout(const Conv2dShape& o) {
 // their gradient is a convolution of stride 1 with these taps, turned.
 struct AxisPhase {
   int64_t place;
-  int64_t pixels;  // of x
+  int64_t pixels;  // of x; a small one may have none
   int64_t taps;    // there may be none
   int64_t last;    // of the taps, in the filter
   int64_t pad;     // of dy; negative where its first pixels are not met
@@ -379,7 +379,7 @@ AxisPhase axis_phase(int64_t place, int64_t size, int64_t window, int64_t stride
   const int64_t first = (place + pad) % stride;
   const int64_t taps = first < window ? ceil_div(window - first, stride) : 0;
   return {.place = place,
-          .pixels = ceil_div(size - place, stride),
+          .pixels = place < size ? ceil_div(size - place, stride) : 0,
           .taps = taps,
           .last = first + (taps - 1) * stride,
           .pad = taps - 1 - (place + pad) / stride};
@@ -414,8 +414,8 @@ struct Phase {
 
 template <class F>
 void for_each_phase(const Conv2dShape& o, F&& f) {
-  for (int64_t y = 0; y < std::min(o.stride_h, o.h); ++y) {
-    for (int64_t x = 0; x < std::min(o.stride_w, o.w); ++x) {
+  for (int64_t y = 0; y < o.stride_h; ++y) {
+    for (int64_t x = 0; x < o.stride_w; ++x) {
       f(Phase{axis_phase(y, o.h, o.r, o.stride_h, o.pad_h),
               axis_phase(x, o.w, o.s, o.stride_w, o.pad_w)});
     }
@@ -568,8 +568,7 @@ Form form_for_once(const Conv2dShape& o) {
 Form gradient_form_of(const Conv2dShape& o) {
   const bool dilated = o.dilation_h != 1 || o.dilation_w != 1;
   if (o.k < 16 || o.c < 16 || (!strideless(o) && dilated)) return Form::kNone;
-  const Form form = form_of(transposed(o));
-  return form == Form::kWinograd && !strideless(o) ? Form::kDirect : form;
+  return form_of(transposed(o));
 }
 
 Form gradient_form_for_once(const Conv2dShape& o) {
@@ -602,6 +601,7 @@ int64_t gradient_packed_size(const Conv2dShape& o, Form form) {
 void pack_gradient(const float* w, float* packed, const Conv2dShape& o, Form form) {
   if (strideless(o)) return pack(w + (o.r * o.s - 1) * o.c, turned_layout(o), form, packed);
   for_each_phase(o, [&](const Phase& phase) {
+    if (phase.taps() == 0) return;
     pack(w + phase.last_tap(o) * o.c, phase.layout(o), form, packed);
     packed += packed_size(phase.convolution(o), form);
   });
@@ -619,8 +619,10 @@ void run_gradient(const float* dy, const float* packed, float* dx, const Conv2dS
     const size_t bytes = static_cast<size_t>(o.n * out.h * out.w * o.c) * sizeof(float);
     auto* pixels = static_cast<float*>(thread_scratch<Pixels>().get(bytes));
     const Conv2dShape convolution = phase.convolution(o);
-    DirectRun({dy, packed, nullptr, nullptr, pixels, false}, convolution, out).run();
-    scatter(pixels, phase, dx, o);
+    if (out.h > 0 && out.w > 0) {
+      DirectRun({dy, packed, nullptr, nullptr, pixels, false}, convolution, out).run();
+      scatter(pixels, phase, dx, o);
+    }
     packed += packed_size(convolution, form);
   });
 }
