@@ -18,8 +18,8 @@ struct ExplainedPicture {
 };
 
 // `next` gives none after the last picture; `done` gets the number of a picture, counted from 0, in
-// order. LIME's samples of several pictures share batches, so a picture may wait for its LIME while
-// others are begun.
+// order. LIME's samples of several pictures may share batches, so that a picture waits for its LIME
+// while others are begun.
 void explain_stream(LoadedModel& network, const std::vector<std::string>& methods,
                     const MethodOptions& options,
                     const std::function<std::optional<PictureFacts>()>& next,
