@@ -25,6 +25,7 @@ void gradient_control(Cpu, const std::vector<ParameterUpdate>& parameters, StepC
 #pragma omp parallel for schedule(static) if (chunks > 1)
     for (int64_t chunk = 0; chunk < chunks; ++chunk) {
       double sum = 0;
+#pragma omp simd reduction(+ : sum)
       for (int64_t i = chunk * kChunk; i < std::min(n, (chunk + 1) * kChunk); ++i) {
         sum += static_cast<double>(g[i]) * g[i];
       }

@@ -109,7 +109,10 @@ void gather(T* dx, const Pool2dShape& o, F&& f) {
 
 template <class T>
 void max_backward(const T* dy, const uint8_t* index, T* dx, const Pool2dShape& o) {
-  gather(dx, o, [=](int64_t i, uint8_t tap) { return index[i] == tap ? widen(dy[i]) : 0.0f; });
+  gather(dx, o, [=](int64_t i, uint8_t tap) {
+    const float value = widen(dy[i]);  // read anyway, so that the loop has no branch
+    return index[i] == tap ? value : 0.0f;
+  });
 }
 
 template <class T>
