@@ -1,5 +1,6 @@
 // Our own convolutions on the CPU against the float64 definition: from packed filters, direct and
-// Winograd's. suites.cmake runs them a second time with the narrower instruction set.
+// Winograd's, and the gradient of their weights. suites.cmake runs them a second time with the
+// narrower instruction set.
 #include <gtest/gtest.h>
 
 #include <omp.h>
@@ -13,6 +14,7 @@
 
 #include "kernels/conv2d.h"
 #include "kernels/cpu/packed_conv.h"
+#include "kernels/cpu/weight_gradient.h"
 #include "kernels/policy.h"
 
 namespace glassnet::kernels {
@@ -258,6 +260,76 @@ TEST(PackedConv2d, NanPassesTheReluAndStaysWhereItIs) {
     const bool near = std::abs(i / 20 - 10) <= 1 && std::abs(i % 20 - 10) <= 1;
     EXPECT_EQ(std::isnan(y[i * 16]), near) << "pixel " << i;
   }
+}
+
+std::vector<float> weight_gradient_of(const Data& data, const Conv2dShape& o) {
+  std::vector<float> dw(data.w.size(), -77);
+  weight_gradient::run(data.z.data(), data.x.data(), dw.data(), o);
+  return dw;
+}
+std::vector<double> true_weight_gradient(const Data& data, const Conv2dShape& o) {
+  std::vector<double> dw(data.w.size());
+  conv2d_backward_weight(Cpu{}, widened(data.z).data(), widened(data.x).data(), dw.data(), nullptr,
+                         o);
+  return dw;
+}
+
+class WeightGradientTest : public PackedConv2dTest {};
+
+TEST_P(WeightGradientTest, MatchesTheDefinition) {
+  ASSERT_TRUE(weight_gradient::is_possible(o_));
+  const Data data(o_);
+  const std::vector<float> dw = weight_gradient_of(data, o_);
+  EXPECT_LT(error_of(dw, true_weight_gradient(data, o_)), 5e-6);
+  const int before = omp_get_max_threads();
+  for (const int threads : {1, 3, 8}) {
+    omp_set_num_threads(threads);
+    EXPECT_EQ(weight_gradient_of(data, o_), dw) << threads << " threads";
+  }
+  omp_set_num_threads(before);
+}
+
+INSTANTIATE_TEST_SUITE_P(
+    Shapes, WeightGradientTest,
+    ::testing::Values(Case{"pointwise", {2, 13, 9, 64, 96, 1, 1}},
+                      Case{"pointwise_stride", {3, 15, 14, 32, 65, 1, 1, 2, 2}},
+                      Case{"images_together", {45, 5, 5, 64, 48, 3, 3, 1, 1, 1, 1}},
+                      Case{"rows_of_an_image", {2, 41, 37, 16, 24, 3, 3, 1, 1, 1, 1}},
+                      Case{"a_row_at_a_time", {1, 3, 700, 16, 16, 1, 3, 1, 1, 0, 1}},
+                      Case{"one_pixel", {1, 1, 1, 64, 64, 1, 1}},
+                      Case{"odd_channels", {2, 11, 7, 19, 33, 3, 3, 1, 1, 1, 1}},
+                      Case{"two_blocks_and_a_bit", {2, 9, 7, 130, 70, 3, 3, 2, 2, 1, 1}},
+                      Case{"stride_beyond_the_filter", {2, 11, 12, 16, 32, 1, 2, 3, 4}},
+                      Case{"asymmetric", {2, 12, 17, 16, 24, 3, 2, 2, 1, 0, 1, 1, 2}},
+                      Case{"dilated", {2, 15, 15, 16, 16, 3, 3, 2, 1, 2, 2, 2, 2}},
+                      Case{"padding_beyond_the_image", {1, 2, 3, 16, 16, 3, 3, 1, 1, 4, 4}}),
+    [](const auto& row) { return std::string(row.param.name); });
+
+// Every number of rows and of columns that a tile can have, on whole numbers, whose sums are exact.
+TEST(WeightGradient, EveryTileIsExact) {
+  if (!weight_gradient::is_possible({1, 1, 1, 16, 16, 1, 1})) GTEST_SKIP() << "no AVX2 here";
+  for (const int64_t pixels : {1, 2, 3, 4, 5, 18}) {
+    for (int64_t filters = 16; filters <= 24; ++filters) {
+      for (int64_t channels = 16; channels <= 80; channels += channels % 16 < 2 ? 1 : 7) {
+        const Conv2dShape o = {1, 1, pixels, channels, filters, 1, 1};
+        Data data(o);
+        for (std::vector<float>* values : {&data.x, &data.z}) {
+          for (float& value : *values) value = std::round(8 * value);
+        }
+        EXPECT_EQ(widened(weight_gradient_of(data, o)), true_weight_gradient(data, o))
+            << pixels << " pixels, " << filters << " filters, " << channels << " channels";
+      }
+    }
+  }
+}
+
+TEST(WeightGradient, IsForStridesAndSmallImagesWhereALibraryIsQuickOtherwise) {
+  EXPECT_TRUE(weight_gradient::is_quicker({32, 19, 19, 256, 256, 3, 3, 2, 2, 1, 1}));
+  EXPECT_TRUE(weight_gradient::is_quicker({32, 5, 5, 512, 2048, 1, 1}));
+  EXPECT_FALSE(weight_gradient::is_quicker({32, 38, 38, 256, 512, 1, 1, 2, 2}));
+  EXPECT_FALSE(weight_gradient::is_quicker({32, 19, 19, 128, 128, 3, 3, 1, 1, 1, 1}));
+  EXPECT_FALSE(weight_gradient::is_possible({1, 4, 4, 3, 64, 3, 3}));
+  EXPECT_FALSE(weight_gradient::is_possible({1, 4, 4, 64, 3, 3, 3}));
 }
 
 }  // namespace

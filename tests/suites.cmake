@@ -31,7 +31,7 @@ foreach(line IN LISTS lines)
     endif()
   elseif(name MATCHES "^(.*/)?Simt")
     set_tests_properties(${name} PROPERTIES LABELS simt)
-  elseif(name MATCHES "(Packed|Winograd)Conv2d")
+  elseif(name MATCHES "(Packed|Winograd)Conv2d|WeightGradient")
     # oneDNN's limit is the engine's, too; without oneDNN this repeats the test.
     add_test(${name}_avx2 ${tests_binary} --gtest_filter=${suite}*)
     set_tests_properties(${name}_avx2 PROPERTIES TIMEOUT 1200

@@ -8,6 +8,7 @@
 #include "kernels/cpu/conv2d_library.h"
 #include "kernels/cpu/packed_conv.h"
 #include "kernels/cpu/scratch.h"
+#include "kernels/cpu/weight_gradient.h"
 #include "kernels/reduce.h"
 
 namespace glassnet::kernels {
@@ -15,16 +16,23 @@ namespace {
 
 using packed::Form;
 
-// Of a form for filters that serve once. oneDNN's direct convolution is as quick as ours, and packs
-// quicker.
-Form unless_library(Form form) {
-  return library::kIsQuick && form == Form::kDirect ? Form::kNone : form;
+// The forms for filters that serve once. oneDNN's direct convolution is as quick as ours, and packs
+// quicker; but its gradient of a stride is not.
+bool prefers_library(Form form) {
+  return library::kIsQuick && form == Form::kDirect;
 }
 Form once(const Conv2dShape& o) {
-  return unless_library(packed::form_for_once(o));
+  const Form form = packed::form_for_once(o);
+  return prefers_library(form) ? Form::kNone : form;
 }
 Form gradient_once(const Conv2dShape& o) {
-  return unless_library(packed::gradient_form_for_once(o));
+  const Form form = packed::gradient_form_for_once(o);
+  const bool strided = o.stride_h > 1 || o.stride_w > 1;
+  return prefers_library(form) && !strided ? Form::kNone : form;
+}
+
+bool by_our_weight_gradient(const Conv2dShape& o) {
+  return weight_gradient::is_possible(o) && (!library::kIsQuick || weight_gradient::is_quicker(o));
 }
 
 float* packed_scratch(int64_t size) {
@@ -100,13 +108,20 @@ void conv2d_backward_weight(Cpu, const float* dy, const float* x, float* dw, flo
     if (dbias != nullptr) std::fill(dbias, dbias + o.k, 0.0f);
     return;
   }
-  library::conv2d_backward_weight(dy, x, dw, o);
+  if (by_our_weight_gradient(o)) {
+    weight_gradient::run(dy, x, dw, o);
+  } else {
+    library::conv2d_backward_weight(dy, x, dw, o);
+  }
   if (dbias != nullptr) {
     sum(Cpu{}, dy, dbias, 1, {{o.n * o.out_h() * o.out_w(), o.k}, {true, false}});
   }
 }
 
 const char* conv2d_implementation(Cpu, Conv2dPass pass, const Conv2dShape& o) {
+  if (pass == Conv2dPass::kBackwardWeight && by_our_weight_gradient(o)) {
+    return weight_gradient::name();
+  }
   Form form = Form::kNone;
   if (pass == Conv2dPass::kForward) form = once(o);
   if (pass == Conv2dPass::kBackwardData) form = gradient_once(o);

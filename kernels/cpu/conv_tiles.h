@@ -32,6 +32,19 @@ struct TileProduct {
   int64_t ahead_step = 0;
 };
 
+// The product whose reduction runs along both operands' rows:
+// y[i][j] = (add ? y[i][j] : 0) + sum over k of strip[k][i] * columns[k][j]
+struct StripProduct {
+  const float* strip;    // (steps, row_count)
+  int row_count;         // at most ConvTiles::rows
+  const float* columns;  // (steps, ConvTiles::columns)
+  int column_count;      // wanted, at most ConvTiles::columns
+  int64_t steps;         // at least 1
+  float* y;              // row i begins at y + i * stride
+  int64_t stride;
+  bool add;
+};
+
 // The outputs of a tile of 4 x 4 pixels, or of as many as lie inside of the image.
 struct WinogradOutput {
   const float* sums;  // the filters' sums at the 36 points, point e at sums + e * point_stride
@@ -53,6 +66,7 @@ struct ConvTiles {
   int rows;     // of a tile
   int columns;  // of a tile
   void (*product)(const TileProduct&);
+  void (*strip_product)(const StripProduct&);
   // v[e] = (B^T d B)[e] over `channels`, a multiple of lanes, of the 6 x 6 pixels d; point e is
   // written at v + e * point_stride.
   void (*winograd_input)(const float* const* pixels, int64_t channels, float* v,

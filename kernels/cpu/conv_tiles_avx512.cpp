@@ -1,6 +1,7 @@
 #include "kernels/cpu/conv_tiles_body.h"
 
 namespace glassnet::kernels {
-const ConvTiles kAvx512Tiles = {"avx512",       kLanes,           kRows,          kColumns, product,
+const ConvTiles kAvx512Tiles = {"avx512",       kLanes,           kRows,
+                                kColumns,       product,          strip_product,
                                 winograd_input, winograd_filters, winograd_output};
 }  // namespace glassnet::kernels

@@ -131,6 +131,70 @@ void product(const TileProduct& o) {
   product_of<kRows>(o);
 }
 
+// ---- Sums over pixels ---------------------------------------------------------------------------
+
+template <int Rows>
+void strip_product_of_whole(const StripProduct& o) {
+  ask_for(o.y, Rows, o.stride);
+  Sums<Rows> sums;
+#pragma GCC unroll 8
+  for (int i = 0; i < Rows; ++i) {
+#pragma GCC unroll 4
+    for (int j = 0; j < kVectors; ++j) sums.of[i][j] = Vector{};
+  }
+  if (o.steps < 1) __builtin_unreachable();  // as in add_products
+  const float *strip = o.strip, *columns = o.columns;
+#pragma GCC unroll 4
+  for (int64_t k = 0; k < o.steps; ++k, strip += Rows, columns += kColumns) {
+    Vector w[kVectors];
+#pragma GCC unroll 4
+    for (int j = 0; j < kVectors; ++j) w[j] = load(columns + j * kLanes);
+#pragma GCC unroll 8
+    for (int i = 0; i < Rows; ++i) {
+      const Vector x = strip[i] - Vector{};
+#pragma GCC unroll 4
+      for (int j = 0; j < kVectors; ++j) sums.of[i][j] += x * w[j];
+    }
+  }
+  float* y = o.y;
+#pragma GCC unroll 8
+  for (int i = 0; i < Rows; ++i, y += o.stride) {
+#pragma GCC unroll 4
+    for (int j = 0; j < kVectors; ++j) {
+      const Vector sum = sums.of[i][j];
+      store(y + j * kLanes, o.add ? load(y + j * kLanes) + sum : sum);
+    }
+  }
+}
+
+template <int Rows>
+void strip_product_of_part(const StripProduct& o) {
+  float y[Rows * kColumns];
+  StripProduct whole = o;
+  whole.y = y;
+  whole.stride = kColumns;
+  whole.add = false;
+  strip_product_of_whole<Rows>(whole);
+  for (int i = 0; i < Rows; ++i) {
+    float* to = o.y + i * o.stride;
+    for (int j = 0; j < o.column_count; ++j) {
+      to[j] = o.add ? to[j] + y[i * kColumns + j] : y[i * kColumns + j];
+    }
+  }
+}
+
+template <int Rows>
+void strip_product_of(const StripProduct& o) {
+  if constexpr (Rows > 1) {
+    if (o.row_count < Rows) return strip_product_of<Rows - 1>(o);
+  }
+  o.column_count == kColumns ? strip_product_of_whole<Rows>(o) : strip_product_of_part<Rows>(o);
+}
+
+void strip_product(const StripProduct& o) {
+  strip_product_of<kRows>(o);
+}
+
 // ---- Winograd's F(4x4, 3x3), with the matrices of Lavin and Gray 2016, section 4.3 --------------
 
 // B^T d of the six values d at d[0], d[step], ..., in place.
