@@ -16,14 +16,15 @@ namespace {
 
 using packed::Form;
 
-// The forms for filters that serve once. oneDNN's direct convolution is as quick as ours, and packs
-// quicker; but its gradient of a stride is not.
+// The forms for filters that serve once. oneDNN's direct convolutions are as quick as ours and pack
+// quicker, but for products of many channels, and gradients of a stride.
 bool prefers_library(Form form) {
   return library::kIsQuick && form == Form::kDirect;
 }
 Form once(const Conv2dShape& o) {
   const Form form = packed::form_for_once(o);
-  return prefers_library(form) ? Form::kNone : form;
+  const bool long_product = o.r == 1 && o.s == 1 && o.c >= 512;
+  return prefers_library(form) && !long_product ? Form::kNone : form;
 }
 Form gradient_once(const Conv2dShape& o) {
   const Form form = packed::gradient_form_for_once(o);
