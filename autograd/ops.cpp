@@ -129,16 +129,32 @@ namespace {
 struct Conv2dGradients {
   Tensor x, weight, bias;
 };
+// The gradient of x, input 0, and what that received already, if both cost one pass.
+Tensor conv2d_input_gradient(const Tensor& dy, const Tensor& weight, const Shape& of_x,
+                             const kernels::Conv2dShape& shape, const Needs& needs) {
+  if (dy.dtype() == DType::kFloat32 && dy.device().type == DeviceType::kCpu &&
+      kernels::conv2d_adds_backward_data(Cpu{}, shape)) {
+    if (const Tensor z = needs.take_sum(0); z.defined()) {
+      Tensor dx = z.unique() ? z : empty_like(z);
+      kernels::conv2d_add_backward_data(Cpu{}, dy.data<float>(), weight.data<float>(),
+                                        z.data<float>(), dx.data<float>(), shape);
+      return dx;
+    }
+  }
+  Tensor dx = empty_as(dy, of_x);
+  on("conv2d", dy, [&](auto device, auto zero) {
+    using T = decltype(zero);
+    kernels::conv2d_backward_data(device, dy.data<T>(), weight.data<T>(), dx.data<T>(), shape);
+  });
+  return dx;
+}
 Conv2dGradients conv2d_gradients(const Tensor& dy, const Tensor& x, const Tensor& weight,
-                                 const kernels::Conv2dShape& shape, bool need_x, bool need_weight,
-                                 bool need_bias) {
+                                 const kernels::Conv2dShape& shape, const Needs& needs) {
+  const bool need_weight = needs[1], need_bias = needs[2];
   Conv2dGradients d;
+  if (needs[0]) d.x = conv2d_input_gradient(dy, weight, x.shape(), shape, needs);
   on("conv2d", x, [&](auto device, auto zero) {
     using T = decltype(zero);
-    if (need_x) {
-      d.x = empty_like(x);
-      kernels::conv2d_backward_data(device, dy.data<T>(), weight.data<T>(), d.x.data<T>(), shape);
-    }
     if (need_bias) d.bias = empty_as(x, {shape.k});
     if (need_weight || need_bias) {
       d.weight = empty_like(weight);
@@ -163,9 +179,8 @@ Variable conv2d(const Variable& x_, const Variable& weight_, const Variable& bia
                             y.data<T>(), shape);
   });
   return record("conv2d", y, {x_, weight_, bias_},
-                [x, weight, shape](const Tensor& dy, const std::vector<bool>& needs) {
-                  const Conv2dGradients d =
-                      conv2d_gradients(dy, x, weight, shape, needs[0], needs[1], needs[2]);
+                [x, weight, shape](const Tensor& dy, const Needs& needs) {
+                  const Conv2dGradients d = conv2d_gradients(dy, x, weight, shape, needs);
                   return std::vector{d.x, d.weight, d.bias};
                 });
 }
@@ -188,7 +203,7 @@ Variable conv2d_bias_add_relu(const Variable& x_, const Variable& weight_, const
   // The ReLU's derivative asks for its output alone.
   const Tensor saved_y = rectified ? y : Tensor{};
   return record("conv2d_bias_add_relu", y, {x_, weight_, bias_, z_},
-                [x, weight, saved_y, shape](const Tensor& dy, const std::vector<bool>& needs) {
+                [x, weight, saved_y, shape](const Tensor& dy, const Needs& needs) {
                   Tensor d = dy;
                   if (saved_y.defined()) {
                     d = empty_like(dy);
@@ -199,8 +214,7 @@ Variable conv2d_bias_add_relu(const Variable& x_, const Variable& weight_, const
                                               dy.numel());
                     });
                   }
-                  const Conv2dGradients g =
-                      conv2d_gradients(d, x, weight, shape, needs[0], needs[1], needs[2]);
+                  const Conv2dGradients g = conv2d_gradients(d, x, weight, shape, needs);
                   return std::vector{g.x, g.weight,
                                      needs[2] ? g.bias.to(statistic_type(x.dtype())) : Tensor{},
                                      needs[3] ? d : Tensor{}};
@@ -230,7 +244,7 @@ Variable matmul(const Variable& a_, const Variable& b_) {
   const int64_t m = a.dim(0), k = a.dim(1), n = b.dim(1);
   require_like("matmul", "b", b, a, {k, n});
   return record("matmul", product(a, b, {}, {m, n, k}), {a_, b_},
-                [a, b, m, n, k](const Tensor& dy, const std::vector<bool>& needs) {
+                [a, b, m, n, k](const Tensor& dy, const Needs& needs) {
                   Tensor da, db;
                   if (needs[0]) da = product(dy, b, {}, {m, k, n, false, true});
                   if (needs[1]) db = product(a, dy, {}, {k, n, m, true, false});
@@ -246,7 +260,7 @@ Variable linear(const Variable& x_, const Variable& weight_, const Variable& bia
   require_like("linear", "weight", weight, x, {out, in});
   if (bias.defined()) require_like("linear", "bias", bias, x, {out});
   return record("linear", product(x, weight, bias, {n, out, in, false, true}), {x_, weight_, bias_},
-                [x, weight, n, in, out](const Tensor& dy, const std::vector<bool>& needs) {
+                [x, weight, n, in, out](const Tensor& dy, const Needs& needs) {
                   Tensor dx, dw, db;
                   if (needs[0]) dx = product(dy, weight, {}, {n, in, out});
                   if (needs[1]) dw = product(dy, x, {}, {out, in, n, true, false});
@@ -298,23 +312,23 @@ Variable batch_norm(const Variable& x_, const Variable& gamma_, const Variable& 
                                     std::as_const(running_mean).data<S>(),
                                     std::as_const(running_var).data<S>(), y.data<T>(), shape);
     });
-    return record("batch_norm", y, {x_, gamma_, beta_},
-                  [x, gamma, running_mean, running_var, shape](const Tensor& dy,
-                                                               const std::vector<bool>& needs) {
-                    Tensor dx, dgamma, dbeta;
-                    if (needs[0]) dx = empty_like(x);
-                    if (needs[1]) dgamma = empty_like(gamma);
-                    if (needs[2]) dbeta = empty_like(gamma);
-                    on("batch_norm", x, [&](auto device, auto zero) {
-                      using T = decltype(zero);
-                      using S = statistic_t<T>;
-                      kernels::batch_norm_inference_backward(
-                          device, dy.data<T>(), x.data<T>(), gamma.data<S>(),
-                          running_mean.data<S>(), running_var.data<S>(), data_or_null<T>(dx),
-                          data_or_null<S>(dgamma), data_or_null<S>(dbeta), shape);
-                    });
-                    return std::vector{dx, dgamma, dbeta};
-                  });
+    return record(
+        "batch_norm", y, {x_, gamma_, beta_},
+        [x, gamma, running_mean, running_var, shape](const Tensor& dy, const Needs& needs) {
+          Tensor dx, dgamma, dbeta;
+          if (needs[0]) dx = empty_like(x);
+          if (needs[1]) dgamma = empty_like(gamma);
+          if (needs[2]) dbeta = empty_like(gamma);
+          on("batch_norm", x, [&](auto device, auto zero) {
+            using T = decltype(zero);
+            using S = statistic_t<T>;
+            kernels::batch_norm_inference_backward(
+                device, dy.data<T>(), x.data<T>(), gamma.data<S>(), running_mean.data<S>(),
+                running_var.data<S>(), data_or_null<T>(dx), data_or_null<S>(dgamma),
+                data_or_null<S>(dbeta), shape);
+          });
+          return std::vector{dx, dgamma, dbeta};
+        });
   }
 
   Tensor mean = empty_like(gamma), inv_std = empty_like(gamma);
@@ -326,7 +340,7 @@ Variable batch_norm(const Variable& x_, const Variable& gamma_, const Variable& 
                                 running_var.data<S>(), options.momentum, shape);
   });
   return record("batch_norm", y, {x_, gamma_, beta_},
-                [x, gamma, mean, inv_std, shape](const Tensor& dy, const std::vector<bool>& needs) {
+                [x, gamma, mean, inv_std, shape](const Tensor& dy, const Needs& needs) {
                   Tensor dx, dgamma, dbeta;
                   if (needs[0]) dx = empty_like(x);
                   if (needs[1]) dgamma = empty_like(gamma);
@@ -369,24 +383,23 @@ Variable batch_norm_add_relu(const Variable& x_, const Variable& z_, const Varia
                                          mean.data<S>(), inv_std.data<S>(), running_mean.data<S>(),
                                          running_var.data<S>(), options.momentum, shape);
   });
-  return record(
-      "batch_norm_add_relu", y, inputs,
-      [x, gamma, mean, inv_std, mask, shape](const Tensor& dy, const std::vector<bool>& needs) {
-        Tensor dx, dz, dgamma, dbeta;
-        if (needs[0]) dx = empty_like(x);
-        if (needs[1]) dz = empty_like(x);
-        if (needs[2]) dgamma = empty_like(gamma);
-        if (needs[3]) dbeta = empty_like(gamma);
-        on("batch_norm_add_relu", x, [&](auto device, auto zero) {
-          using T = decltype(zero);
-          using S = statistic_t<T>;
-          kernels::batch_norm_add_relu_backward(
-              device, dy.data<T>(), mask.data<uint8_t>(), x.data<T>(), gamma.data<S>(),
-              mean.data<S>(), inv_std.data<S>(), data_or_null<T>(dx), data_or_null<T>(dz),
-              data_or_null<S>(dgamma), data_or_null<S>(dbeta), shape);
-        });
-        return std::vector{dx, dz, dgamma, dbeta};
-      });
+  return record("batch_norm_add_relu", y, inputs,
+                [x, gamma, mean, inv_std, mask, shape](const Tensor& dy, const Needs& needs) {
+                  Tensor dx, dz, dgamma, dbeta;
+                  if (needs[0]) dx = empty_like(x);
+                  if (needs[1]) dz = empty_like(x);
+                  if (needs[2]) dgamma = empty_like(gamma);
+                  if (needs[3]) dbeta = empty_like(gamma);
+                  on("batch_norm_add_relu", x, [&](auto device, auto zero) {
+                    using T = decltype(zero);
+                    using S = statistic_t<T>;
+                    kernels::batch_norm_add_relu_backward(
+                        device, dy.data<T>(), mask.data<uint8_t>(), x.data<T>(), gamma.data<S>(),
+                        mean.data<S>(), inv_std.data<S>(), data_or_null<T>(dx), data_or_null<T>(dz),
+                        data_or_null<S>(dgamma), data_or_null<S>(dbeta), shape);
+                  });
+                  return std::vector{dx, dz, dgamma, dbeta};
+                });
 }
 
 // --- pooling -------------------------------------------------------------------------------------
@@ -642,7 +655,7 @@ namespace {
 Vjp repeat_along(const Shape& from, const std::vector<int>& axes, double factor) {
   kernels::ReduceShape shape{from.dims(), std::vector<bool>(from.rank(), axes.empty())};
   for (const int axis : axes) shape.reduced[from.axis(axis)] = true;
-  return [from, shape, factor](const Tensor& dy, const std::vector<bool>&) {
+  return [from, shape, factor](const Tensor& dy, const Needs&) {
     Tensor dx = empty_as(dy, from);
     on("sum", dy, [&](auto device, auto zero) {
       using T = decltype(zero);
@@ -704,20 +717,19 @@ template <class F>
 Variable elementwise(const char* name, F f, const Variable& a_, const Variable& b_) {
   const Tensor a = a_.value(), b = b_.value();
   require_same_kind(name, a, b);
-  return record(
-      name, binary(f, a, b), {a_, b_}, [f, a, b](const Tensor& dy, const std::vector<bool>& needs) {
-        Tensor da, db;
-        if (needs[0]) da = empty_like(dy);
-        if (needs[1]) db = empty_like(dy);
-        on("elementwise", dy, [&](auto device, auto zero) {
-          using T = decltype(zero);
-          kernels::binary_backward(device, f, a.data<T>(), b.data<T>(), dy.data<T>(),
-                                   data_or_null<T>(da), data_or_null<T>(db), broadcast_shape(a, b));
-        });
-        if (needs[0]) da = sum_to(da, a.shape());
-        if (needs[1]) db = sum_to(db, b.shape());
-        return std::vector{da, db};
-      });
+  return record(name, binary(f, a, b), {a_, b_}, [f, a, b](const Tensor& dy, const Needs& needs) {
+    Tensor da, db;
+    if (needs[0]) da = empty_like(dy);
+    if (needs[1]) db = empty_like(dy);
+    on("elementwise", dy, [&](auto device, auto zero) {
+      using T = decltype(zero);
+      kernels::binary_backward(device, f, a.data<T>(), b.data<T>(), dy.data<T>(),
+                               data_or_null<T>(da), data_or_null<T>(db), broadcast_shape(a, b));
+    });
+    if (needs[0]) da = sum_to(da, a.shape());
+    if (needs[1]) db = sum_to(db, b.shape());
+    return std::vector{da, db};
+  });
 }
 
 }  // namespace
@@ -725,12 +737,11 @@ Variable elementwise(const char* name, F f, const Variable& a_, const Variable& 
 // A sum's gradient is the gradient itself: nothing is copied, and nothing is saved.
 Variable add(const Variable& a, const Variable& b) {
   require_same_kind("add", a.value(), b.value());
-  return record(
-      "add", add(a.value(), b.value()), {a, b},
-      [shape_a = a.shape(), shape_b = b.shape()](const Tensor& dy, const std::vector<bool>& needs) {
-        return std::vector{needs[0] ? sum_to(dy, shape_a) : Tensor{},
-                           needs[1] ? sum_to(dy, shape_b) : Tensor{}};
-      });
+  return record("add", add(a.value(), b.value()), {a, b},
+                [shape_a = a.shape(), shape_b = b.shape()](const Tensor& dy, const Needs& needs) {
+                  return std::vector{needs[0] ? sum_to(dy, shape_a) : Tensor{},
+                                     needs[1] ? sum_to(dy, shape_b) : Tensor{}};
+                });
 }
 Variable sub(const Variable& a, const Variable& b) {
   return elementwise("sub", kernels::Sub{}, a, b);

@@ -5,6 +5,7 @@
 #include <queue>
 #include <unordered_map>
 #include <unordered_set>
+#include <utility>
 
 #include <fmt/format.h>
 
@@ -119,6 +120,10 @@ Variable leaf(const Tensor& value) {
 bool will_record(const std::vector<Variable>& inputs) {
   return recording && std::any_of(inputs.begin(), inputs.end(),
                                   [](const Variable& input) { return input.requires_grad(); });
+}
+
+Tensor Needs::take_sum(size_t input) const {
+  return sums_[input] != nullptr ? std::exchange(*sums_[input], {}) : Tensor{};
 }
 
 Variable record(const char* name, Tensor value, const std::vector<Variable>& inputs, Vjp vjp) {
@@ -236,21 +241,27 @@ void reverse_pass(const Variable& y, const BackwardOptions& options, Follow&& fo
     arrive(*node, dy);
     if (node->leaf) continue;
 
-    std::vector<bool> needs(node->inputs.size());
-    for (size_t i = 0; i < needs.size(); ++i) {
-      needs[i] = node->inputs[i] && follow(node->inputs[i].get());
+    const size_t inputs = node->inputs.size();
+    std::vector<bool> wanted(inputs);
+    std::vector<Tensor*> sums(inputs);
+    for (size_t i = 0; i < inputs; ++i) {
+      Node* input = node->inputs[i].get();
+      wanted[i] = input != nullptr && follow(input);
+      const auto entry = wanted[i] ? gathered.find(input) : gathered.end();
+      if (entry != gathered.end()) sums[i] = &entry->second;
     }
-    if (std::none_of(needs.begin(), needs.end(), [](bool need) { return need; })) continue;
+    if (std::none_of(wanted.begin(), wanted.end(), [](bool want) { return want; })) continue;
     require(static_cast<bool>(node->vjp), [&] {
       return fmt::format(
           "[backward] the graph through {} was freed by an earlier pass; ask that one for "
           "keep_graph",
           node->name);
     });
+    const Needs needs(std::move(wanted), std::move(sums));
     std::vector<Tensor> gradients = node->vjp(dy, needs);
     if (!options.keep_graph) node->vjp = nullptr;
     dy = {};
-    for (size_t i = 0; i < needs.size(); ++i) {
+    for (size_t i = 0; i < inputs; ++i) {
       if (!needs[i]) continue;
       Node* input = node->inputs[i].get();
       check_gradient(*input, gradients[i], node->name);

@@ -11,6 +11,7 @@
 #include <functional>
 #include <memory>
 #include <string>
+#include <utility>
 #include <vector>
 
 #include "autograd/hook.h"
@@ -18,9 +19,27 @@
 
 namespace glassnet {
 
+// Which inputs of an op need a gradient, and what its VJP may add it to.
+class Needs {
+ public:
+  // `sums` has for each input what it received from other ops so far, or null.
+  Needs(std::vector<bool> inputs, std::vector<Tensor*> sums)
+      : inputs_(std::move(inputs)), sums_(std::move(sums)) {}
+
+  bool operator[](size_t input) const { return inputs_[input]; }
+  const std::vector<bool>& inputs() const { return inputs_; }
+  // What an input received so far; undefined when that is nothing or was taken before. What is
+  // taken has to be part of what the VJP returns for the input: for ops that add for free.
+  Tensor take_sum(size_t input) const;
+
+ private:
+  std::vector<bool> inputs_;
+  std::vector<Tensor*> sums_;
+};
+
 // (gradient of the output, which inputs need one) -> a gradient for each input, shaped as it; what
 // is not needed may stay undefined. Pure: it writes to nothing but its result.
-using Vjp = std::function<std::vector<Tensor>(const Tensor& dy, const std::vector<bool>& needs)>;
+using Vjp = std::function<std::vector<Tensor>(const Tensor& dy, const Needs& needs)>;
 
 // Sees the gradient that reached a variable, before it goes on to the variable's inputs. What it
 // returns takes the gradient's place; an undefined Tensor leaves it as it is.

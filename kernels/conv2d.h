@@ -48,6 +48,11 @@ void conv2d_backward_data(Cpu, const double* dy, const double* w, double* dx,
 void conv2d_backward_data(Cpu, const bfloat16* dy, const bfloat16* w, bfloat16* dx,
                           const Conv2dShape& shape);
 
+// dx = z + the gradient with respect to x, where that takes one pass; dx may be z.
+bool conv2d_adds_backward_data(Cpu, const Conv2dShape& shape);
+void conv2d_add_backward_data(Cpu, const float* dy, const float* w, const float* z, float* dx,
+                              const Conv2dShape& shape);
+
 // dw = gradient with respect to w, dbias (K) with respect to bias; dbias may be null.
 void conv2d_backward_weight(Cpu, const float* dy, const float* x, float* dw, float* dbias,
                             const Conv2dShape& shape);
@@ -98,10 +103,11 @@ void conv2d_pack(Cpu, const float* w, float* packed, const Conv2dShape& shape);
 void conv2d_packed_bias_add_relu(Cpu, const float* x, const float* packed, const float* bias,
                                  const float* z, float* y, bool relu, const Conv2dShape& shape);
 
-// Likewise for the gradient with respect to x; here stride and padding have to be the same too.
+// Likewise for the gradient with respect to x; here stride and padding have to be the same too. z
+// as in conv2d_add_backward_data, or null.
 int64_t conv2d_gradient_packed_size(Cpu, const Conv2dShape& shape);
 void conv2d_gradient_pack(Cpu, const float* w, float* packed, const Conv2dShape& shape);
-void conv2d_packed_backward_data(Cpu, const float* dy, const float* packed, float* dx,
-                                 const Conv2dShape& shape);
+void conv2d_packed_backward_data(Cpu, const float* dy, const float* packed, const float* z,
+                                 float* dx, const Conv2dShape& shape);
 
 }  // namespace glassnet::kernels

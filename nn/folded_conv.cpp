@@ -81,13 +81,18 @@ class FoldedConv::Kept {
   }
 
   // The gradient of x, from that of the convolution's result.
-  Tensor input_gradient(const Layers& layers, const Tensor& dz, const kernels::Conv2dShape& shape) {
-    Tensor dx = Tensor::empty({shape.n, shape.h, shape.w, shape.c}, dz.dtype());
+  Tensor input_gradient(const Layers& layers, const Tensor& dz, const kernels::Conv2dShape& shape,
+                        const Needs& needs) {
     const int64_t packed_size =
         dz.dtype() == DType::kFloat32 ? kernels::conv2d_gradient_packed_size(Cpu{}, shape) : 0;
     const Tensor filters = get(layers, dz.dtype(), Use::kGradient, shape, packed_size).weight;
+    const bool adds = packed_size > 0 && kernels::conv2d_adds_backward_data(Cpu{}, shape);
+    const Tensor sum = adds ? needs.take_sum(0) : Tensor{};
+    Tensor dx =
+        sum.unique() ? sum : Tensor::empty({shape.n, shape.h, shape.w, shape.c}, dz.dtype());
     if (packed_size > 0) {
       kernels::conv2d_packed_backward_data(Cpu{}, dz.data<float>(), filters.data<float>(),
+                                           sum.defined() ? sum.data<float>() : nullptr,
                                            dx.data<float>(), shape);
     } else {
       on("conv_bn_relu", dz, [&](auto device, auto zero) {
@@ -189,18 +194,18 @@ Variable FoldedConv::operator()(const Conv2d& conv, const BatchNorm2d& bn,
   if (!will_record(inputs)) return Variable(y);
   const Tensor saved_y = rectified ? y : Tensor{};
   const Tensor saved_x = will_record({conv.weight, bn.weight, bn.bias}) ? x : Tensor{};
-  return record("conv_bn_relu", y, inputs,
-                [kept = kept_, layers, saved_x, saved_y, shape](const Tensor& dy,
-                                                                const std::vector<bool>& needs) {
-                  const Tensor dz = saved_y.defined() ? through_relu(dy, saved_y) : dy;
-                  Tensor dx;
-                  if (needs[0]) dx = kept->input_gradient(layers, dz, shape);
-                  ParameterGradients d;
-                  if (needs[2] || needs[3] || needs[4]) {
-                    d = parameter_gradients(layers, dz, saved_x, shape);
-                  }
-                  return std::vector{dx, dz, d.weight, d.gamma, d.beta};
-                });
+  return record(
+      "conv_bn_relu", y, inputs,
+      [kept = kept_, layers, saved_x, saved_y, shape](const Tensor& dy, const Needs& needs) {
+        const Tensor dz = saved_y.defined() ? through_relu(dy, saved_y) : dy;
+        Tensor dx;
+        if (needs[0]) dx = kept->input_gradient(layers, dz, shape, needs);
+        ParameterGradients d;
+        if (needs[2] || needs[3] || needs[4]) {
+          d = parameter_gradients(layers, dz, saved_x, shape);
+        }
+        return std::vector{dx, dz, d.weight, d.gamma, d.beta};
+      });
 }
 
 }  // namespace glassnet

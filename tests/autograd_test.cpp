@@ -5,6 +5,8 @@
 
 #include <gtest/gtest.h>
 
+#include <algorithm>
+#include <cmath>
 #include <memory>
 #include <optional>
 #include <string>
@@ -37,7 +39,7 @@ BackwardOptions ones_for(const Variable& y) {
 // factor * x, counting how often its VJP runs.
 Variable counted(const Variable& x, double factor, int& calls) {
   return record("counted", scale(x.value(), factor), {x},
-                [factor, &calls](const Tensor& dy, const std::vector<bool>&) {
+                [factor, &calls](const Tensor& dy, const Needs&) {
                   ++calls;
                   return std::vector{scale(dy, factor)};
                 });
@@ -75,6 +77,57 @@ TEST(Autograd, CountsAnInputTwiceWhenItIsUsedTwice) {
   const Variable square = mul(twice, twice);  // 4x^2
   backward(square, ones_for(square));
   EXPECT_EQ(values_of(x.grad()), (Values{8, -16}));
+}
+
+TEST(Autograd, AnOpMayAddToWhatItsInputHasReceived) {
+  const Variable x = leaf_of({1, 2}), other = leaf_of({3, 4});
+  const Variable stem = scale(x, 2);
+  Values taken;
+  const Variable early = record("adds", add(stem.value(), other.value()), {stem, other},
+                                [&](const Tensor& dy, const Needs& needs) {
+                                  const Tensor sum = needs.take_sum(0);
+                                  taken = values_of(sum);
+                                  EXPECT_TRUE(sum.unique());
+                                  EXPECT_FALSE(needs.take_sum(0).defined()) << "it is taken once";
+                                  EXPECT_FALSE(needs.take_sum(1).defined())
+                                      << "nothing else gave to this input";
+                                  return std::vector{add(dy, sum), dy};
+                                });
+  const Variable late = scale(stem, 5);  // recorded after, and so the first to give
+  std::vector<Values> seen;
+  const HookHandle hook = stem.on_grad([&](const Tensor& gradient) {
+    seen.push_back(values_of(gradient));
+    return Tensor{};
+  });
+  backward(sum(add(early, late)));
+  EXPECT_EQ(taken, (Values{5, 5}));
+  EXPECT_EQ(seen, (std::vector<Values>{{6, 6}}));
+  EXPECT_EQ(values_of(x.grad()), (Values{12, 12}));
+  EXPECT_EQ(values_of(other.grad()), (Values{1, 1}));
+}
+
+// Convolutions add the gradient of a residual while they make their own, in float32 on the CPU.
+TEST(Autograd, AConvolutionAddsTheGradientsOfResiduals) {
+  const auto gradient_of = [](DType type) {
+    const auto normal = [&](const Shape& shape, uint64_t stream) {
+      return random_normal(shape, 1, 5, stream, DType::kFloat64).to(type);
+    };
+    const Variable x = leaf(normal({2, 7, 6, 32}, 1));
+    const Variable stem = scale(x, 2);
+    const Conv2dOptions padded = {.padding = 1};
+    const Variable block = conv2d(stem, Variable(normal({32, 3, 3, 32}, 2)), {}, padded);
+    const Variable strided = conv2d(stem, Variable(normal({16, 1, 1, 32}, 3)), {}, {.stride = 2});
+    // Three ways back to the stem, and one gradient that two of its receivers share.
+    const Variable y = add(add(block, stem), stem);
+    return grad(add(sum(mul(y, y)), sum(mul(strided, strided))), {x})[0].to(DType::kFloat64);
+  };
+  const Values actual = values_of(gradient_of(DType::kFloat32));
+  const Values expected = values_of(gradient_of(DType::kFloat64));
+  double largest = 0;
+  for (const double value : expected) largest = std::max(largest, std::abs(value));
+  for (size_t i = 0; i < expected.size(); ++i) {
+    ASSERT_NEAR(actual[i], expected[i], 1e-5 * largest) << i;
+  }
 }
 
 TEST(Autograd, DoublesDiamondsWithoutVisitingEveryPath) {
@@ -162,7 +215,7 @@ TEST(Autograd, AccumulationLeavesWhatAVjpSavedAlone) {
   // Hands out the very tensor that it keeps, once as it is and once reshaped.
   const auto linear = [&](const Variable& input, bool reshaped) {
     return record("linear", input.value(), {input},
-                  [constant, reshaped](const Tensor&, const std::vector<bool>&) {
+                  [constant, reshaped](const Tensor&, const Needs&) {
                     return std::vector{reshaped ? constant.reshape({1, 2}).reshape({2}) : constant};
                   });
   };
@@ -317,8 +370,8 @@ TEST(Grad, VisitsOnlyThePathsThatLeadToItsInputs) {
   std::vector<bool> asked;
   const Variable joined =
       record("joined", add(left.value(), right.value()), {left, right},
-             [&](const Tensor& dy, const std::vector<bool>& needs) {
-               asked = needs;
+             [&](const Tensor& dy, const Needs& needs) {
+               asked = needs.inputs();
                return std::vector{needs[0] ? dy : Tensor{}, needs[1] ? dy : Tensor{}};
              });
   const Variable y = counted(joined, 7, above);
@@ -366,12 +419,11 @@ TEST(GradHooks, RunBeforeTheVjpAndChangeWhatFlowsOn) {
   const Variable x = leaf_of({1, 2, 3});
   std::vector<std::string> order;
   Tensor upstream;
-  const Variable h =
-      record("op", scale(x.value(), 1), {x}, [&](const Tensor& dy, const std::vector<bool>&) {
-        order.emplace_back("vjp");
-        upstream = dy;
-        return std::vector{scale(dy, 10)};
-      });
+  const Variable h = record("op", scale(x.value(), 1), {x}, [&](const Tensor& dy, const Needs&) {
+    order.emplace_back("vjp");
+    upstream = dy;
+    return std::vector{scale(dy, 10)};
+  });
   const HookHandle hook = h.on_grad([&](const Tensor& dy) {
     order.emplace_back("hook");
     return relu(dy);
@@ -509,8 +561,8 @@ TEST(Recording, FollowsOnlyInputsThatRequireAGradient) {
   EXPECT_FALSE(scale(frozen, 2).requires_grad());
   std::vector<bool> asked;
   const Variable y = record("op", mul(x.value(), frozen.value()), {frozen, x, Variable()},
-                            [&](const Tensor& dy, const std::vector<bool>& needs) {
-                              asked = needs;
+                            [&](const Tensor& dy, const Needs& needs) {
+                              asked = needs.inputs();
                               return std::vector{Tensor{}, scale(dy, 5), Tensor{}};
                             });
   backward(y);
@@ -582,8 +634,7 @@ TEST(Recording, AVjpThatReturnsAnotherShapeIsNamed) {
 // An op whose VJP holds on to `saved` for as long as the graph does.
 Variable saving(const Variable& x, std::shared_ptr<int> saved, std::function<void()> look) {
   return record("saving", scale(x.value(), 1), {x},
-                [saved = std::move(saved), look = std::move(look)](const Tensor& dy,
-                                                                   const std::vector<bool>&) {
+                [saved = std::move(saved), look = std::move(look)](const Tensor& dy, const Needs&) {
                   look();
                   return std::vector{dy};
                 });
@@ -645,7 +696,7 @@ TEST(Freeing, DeepGraphsDoNotOverflowTheStack) {
     Variable y = x;
     for (int i = 0; i < kDepth; ++i) {
       y = record("step", y.value(), {y},
-                 [](const Tensor& dy, const std::vector<bool>&) { return std::vector{dy}; });
+                 [](const Tensor& dy, const Needs&) { return std::vector{dy}; });
     }
     return y;
   };
@@ -657,10 +708,9 @@ TEST(Freeing, DeepGraphsDoNotOverflowTheStack) {
 
   Variable braid = x;  // every node holds its input twice
   for (int i = 0; i < kDepth; ++i) {
-    braid =
-        record("braid", x.value(), {braid, braid}, [](const Tensor& dy, const std::vector<bool>&) {
-          return std::vector{scale(dy, 0.5), scale(dy, 0.5)};
-        });
+    braid = record("braid", x.value(), {braid, braid}, [](const Tensor& dy, const Needs&) {
+      return std::vector{scale(dy, 0.5), scale(dy, 0.5)};
+    });
   }
   EXPECT_EQ(values_of(grad(braid, {x})[0]), (Values{1}));
 }

@@ -117,10 +117,17 @@ class PackedConv2dTest : public ::testing::TestWithParam<Case> {
     const Data data(o_);
     std::vector<float> filters(static_cast<size_t>(size), -77), dx(data.x.size(), -77);
     conv2d_gradient_pack(Cpu{}, data.w.data(), filters.data(), o_);
-    conv2d_packed_backward_data(Cpu{}, data.z.data(), filters.data(), dx.data(), o_);
+    conv2d_packed_backward_data(Cpu{}, data.z.data(), filters.data(), nullptr, dx.data(), o_);
     std::vector<double> truth(dx.size());
     conv2d_backward_data(Cpu{}, widened(data.z).data(), widened(data.w).data(), truth.data(), o_);
     EXPECT_LT(error_of(dx, truth), gate);
+    if (!conv2d_adds_backward_data(Cpu{}, o_)) return;
+    for (size_t i = 0; i < dx.size(); ++i) truth[i] += data.x[i];
+    std::vector<float> sum = data.x, again(dx.size(), -77);
+    conv2d_packed_backward_data(Cpu{}, data.z.data(), filters.data(), sum.data(), sum.data(), o_);
+    EXPECT_LT(error_of(sum, truth), gate) << "in place";
+    conv2d_add_backward_data(Cpu{}, data.z.data(), data.w.data(), data.x.data(), again.data(), o_);
+    EXPECT_LT(error_of(again, truth), gate);
   }
   const Conv2dShape o_ = GetParam().shape;
 };

@@ -42,6 +42,13 @@ float* packed_scratch(int64_t size) {
       thread_scratch<Packed>().get(static_cast<size_t>(size) * sizeof(float)));
 }
 
+void by_turned_filters(const float* dy, const float* w, const float* z, float* dx,
+                       const Conv2dShape& o, Form form) {
+  float* filters = packed_scratch(packed::gradient_packed_size(o, form));
+  packed::pack_gradient(w, filters, o, form);
+  packed::run_gradient(dy, filters, z, dx, o, form);
+}
+
 }  // namespace
 
 void conv2d_forward(Cpu, const float* x, const float* w, const float* bias, float* y,
@@ -86,20 +93,29 @@ void conv2d_gradient_pack(Cpu, const float* w, float* packed, const Conv2dShape&
   packed::pack_gradient(w, packed, o, packed::gradient_form_of(o));
 }
 
-void conv2d_packed_backward_data(Cpu, const float* dy, const float* packed, float* dx,
-                                 const Conv2dShape& o) {
+void conv2d_packed_backward_data(Cpu, const float* dy, const float* packed, const float* z,
+                                 float* dx, const Conv2dShape& o) {
   if (o.input_size() == 0) return;
-  packed::run_gradient(dy, packed, dx, o, packed::gradient_form_of(o));
+  packed::run_gradient(dy, packed, z, dx, o, packed::gradient_form_of(o));
 }
 
 void conv2d_backward_data(Cpu, const float* dy, const float* w, float* dx, const Conv2dShape& o) {
   if (o.input_size() == 0) return;
   if (const Form form = gradient_once(o); form != Form::kNone) {
-    float* filters = packed_scratch(packed::gradient_packed_size(o, form));
-    packed::pack_gradient(w, filters, o, form);
-    return packed::run_gradient(dy, filters, dx, o, form);
+    return by_turned_filters(dy, w, nullptr, dx, o, form);
   }
   library::conv2d_backward_data(dy, w, dx, o);
+}
+
+bool conv2d_adds_backward_data(Cpu, const Conv2dShape& o) {
+  const bool strided = o.stride_h > 1 || o.stride_w > 1;
+  return !strided && packed::gradient_form_for_once(o) != Form::kNone;
+}
+
+void conv2d_add_backward_data(Cpu, const float* dy, const float* w, const float* z, float* dx,
+                              const Conv2dShape& o) {
+  if (o.input_size() == 0) return;
+  by_turned_filters(dy, w, z, dx, o, packed::gradient_form_for_once(o));
 }
 
 void conv2d_backward_weight(Cpu, const float* dy, const float* x, float* dw, float* dbias,

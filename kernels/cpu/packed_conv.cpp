@@ -607,10 +607,10 @@ void pack_gradient(const float* w, float* packed, const Conv2dShape& o, Form for
   });
 }
 
-void run_gradient(const float* dy, const float* packed, float* dx, const Conv2dShape& o,
-                  Form form) {
+void run_gradient(const float* dy, const float* packed, const float* z, float* dx,
+                  const Conv2dShape& o, Form form) {
   if (strideless(o)) {
-    return run(dy, packed, nullptr, nullptr, dx, false, transposed(o), form);
+    return run(dy, packed, nullptr, z, dx, false, transposed(o), form);
   }
   struct Pixels;
   for_each_phase(o, [&](const Phase& phase) {

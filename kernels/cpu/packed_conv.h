@@ -33,12 +33,12 @@ void run(const float* x, const float* packed, const float* bias, const float* z,
 // The same for the gradient of x, a convolution of dy with turned filters: of stride 1, or with a
 // stride one for each kind of pixels by their place between two multiples of it. kNone for less
 // than 16 channels, of which a tile would be mostly empty, less than 16 filters, and strides of
-// dilated filters.
+// dilated filters. z, which may be dx, may be added without a stride; otherwise it is null.
 Form gradient_form_of(const Conv2dShape& shape);
 Form gradient_form_for_once(const Conv2dShape& shape);
 int64_t gradient_packed_size(const Conv2dShape& shape, Form form);  // floats
 void pack_gradient(const float* w, float* packed, const Conv2dShape& shape, Form form);
-void run_gradient(const float* dy, const float* packed, float* dx, const Conv2dShape& shape,
-                  Form form);
+void run_gradient(const float* dy, const float* packed, const float* z, float* dx,
+                  const Conv2dShape& shape, Form form);
 
 }  // namespace glassnet::kernels::packed
