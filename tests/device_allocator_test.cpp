@@ -66,9 +66,9 @@ class DeviceAllocator : public DeviceTest {
   size_t reserved() const { return device_memory_stats(0).reserved_bytes - before_.reserved_bytes; }
   size_t active() const { return device_memory_stats(0).active_bytes - before_.active_bytes; }
   uint64_t driver_allocations() const {
-    return device_memory_stats(0).driver_allocations - before_.driver_allocations;
+    return device_memory_stats(0).system_allocations - before_.system_allocations;
   }
-  DeviceMemoryStats before_;
+  MemoryStats before_;
 };
 
 TEST_F(DeviceAllocator, SmallAndMediumRequestsShareSegments) {
@@ -144,7 +144,7 @@ TEST_F(DeviceAllocator, CountsWhatIsHeldAndItsPeak) {
     EXPECT_EQ(active(), 2 * size);
     EXPECT_EQ(device_memory_stats(0).live_blocks, before_.live_blocks + 2);
   }
-  DeviceMemoryStats stats = device_memory_stats(0);
+  MemoryStats stats = device_memory_stats(0);
   EXPECT_EQ(stats.peak_bytes, before_.active_bytes + 2 * size);
   EXPECT_EQ(stats.live_blocks, before_.live_blocks);
   EXPECT_EQ(stats.active_bytes + stats.cached_bytes, stats.reserved_bytes);
@@ -427,7 +427,7 @@ class Model {
     while (!live_.empty()) free();
     pools_.clear();
     release_cached_device_memory(0);
-    const DeviceMemoryStats stats = device_memory_stats(0);
+    const MemoryStats stats = device_memory_stats(0);
     EXPECT_EQ(stats.reserved_bytes, before_.reserved_bytes);
     EXPECT_EQ(stats.active_bytes, before_.active_bytes);
     EXPECT_EQ(stats.cached_bytes, before_.cached_bytes);
@@ -477,7 +477,7 @@ class Model {
   }
 
   void check() const {
-    const DeviceMemoryStats stats = device_memory_stats(0);
+    const MemoryStats stats = device_memory_stats(0);
     ASSERT_EQ(stats.live_blocks - before_.live_blocks, live_.size());
     ASSERT_EQ(stats.active_bytes + stats.cached_bytes, stats.reserved_bytes);
     ASSERT_EQ(stats.reserved_bytes % (2 * kMiB), 0u);
@@ -492,7 +492,7 @@ class Model {
   }
 
   std::mt19937 random_;
-  DeviceMemoryStats before_;
+  MemoryStats before_;
   Ranges live_;
   std::vector<PoolModel> pools_;
 };

@@ -1,16 +1,15 @@
 #include "kernels/cuda/allocator.h"
 
 #include <algorithm>
-#include <iterator>
 #include <map>
 #include <memory>
 #include <mutex>
-#include <set>
 #include <utility>
 #include <vector>
 
 #include <fmt/format.h>
 
+#include "kernels/block_map.h"
 #include "kernels/cuda/scratch.h"
 #include "kernels/error.h"
 #include "kernels/op_scope.h"
@@ -22,10 +21,8 @@
 
 namespace glassnet::kernels {
 
-using FreeBlocks = std::set<std::pair<size_t, char*>>;  // by size, then by address
-
 struct MemoryPool::Impl {
-  FreeBlocks small, large;
+  BlockMap::FreeSet small, large;
   size_t reserved_bytes = 0;
   bool alive = true;
 };
@@ -75,9 +72,8 @@ void announce_free(char*, size_t) {}
 void announce_segment(char*, size_t) {}
 #endif
 
-// CONVENTION: the blocks of a segment cover it without gaps, no two free neighbours among them.
-// Free blocks stand in their pool's free set; active_bytes counts the others, and cached_bytes the
-// free ones.
+// CONVENTION: the blocks of a segment cover it without gaps, and stand in their pool's free set for
+// its size while they are free.
 class DeviceAllocator {
  public:
   explicit DeviceAllocator(int index) : index_(index) {}
@@ -93,42 +89,30 @@ class DeviceAllocator {
     if (pool == nullptr) pool = &common_;
     const size_t size = device_block_bytes(bytes);
     const bool small = bytes <= kSmallRequest;
-    FreeBlocks& free = small ? pool->small : pool->large;
-    auto found = free.lower_bound({size, nullptr});
-    if (found == free.end()) found = add_segment(*pool, free, small, bytes, size);
-    const auto block = blocks_.find(found->second);
-    free.erase(found);
-    block->second.free = false;
-    split(block, free, size);
-    stats_.cached_bytes -= block->second.bytes;
-    stats_.active_bytes += block->second.bytes;
-    stats_.peak_bytes = std::max(stats_.peak_bytes, stats_.active_bytes);
-    ++stats_.live_blocks;
+    Iterator block = blocks_.smallest(small ? pool->small : pool->large, size);
+    if (block == blocks_.end()) block = add_segment(*pool, small, bytes, size);
+    blocks_.take(block, size, small ? kUnit : kLargeRest);
+    stats_.handed_out(block->second.bytes);
     announce_live(block->first, bytes);
     return block->first;
   }
 
   void free(void* data) {
     const std::lock_guard lock(mutex_);
-    auto block = blocks_.find(static_cast<char*>(data));
-    require(block != blocks_.end() && !block->second.free, [] {
+    Iterator block = blocks_.find(static_cast<char*>(data));
+    require(block != blocks_.end() && block->second.free == nullptr, [] {
       return std::string("[memory] what is freed is not a block of this device that is in use");
     });
     announce_free(block->first, block->second.bytes);
-    stats_.active_bytes -= block->second.bytes;
-    stats_.cached_bytes += block->second.bytes;
-    --stats_.live_blocks;
-    Segment& segment = *block->second.segment;
-    FreeBlocks& free = free_blocks(segment);
-    block->second.free = true;
-    block = merge(block, free);
-    free.emplace(block->second.bytes, block->first);
+    stats_.came_back(block->second.bytes);
+    Segment& segment = segments_.at(block->second.segment);
+    block = blocks_.give(block, free_set(segment));
     if (block->second.bytes < segment.bytes) return;
     segment.idle_since = ++clock_;
     if (!segment.pool->alive) give_back(block);
   }
 
-  DeviceMemoryStats stats() {
+  MemoryStats stats() {
     const std::lock_guard lock(mutex_);
     return stats_;
   }
@@ -161,113 +145,62 @@ class DeviceAllocator {
   }
 
  private:
+  using Iterator = BlockMap::Iterator;
   struct Segment {
-    char* data;
     size_t bytes;
     Pool* pool;
     bool small;
     uint64_t idle_since;  // in frees, not in seconds
   };
-  struct Block {
-    size_t bytes;
-    Segment* segment;
-    bool free;
-  };
-  using Blocks = std::map<char*, Block>;
 
-  static FreeBlocks& free_blocks(const Segment& segment) {
+  static BlockMap::FreeSet& free_set(const Segment& segment) {
     return segment.small ? segment.pool->small : segment.pool->large;
   }
 
   // A new segment, as one free block.
-  FreeBlocks::iterator add_segment(Pool& pool, FreeBlocks& free, bool small, size_t bytes,
-                                   size_t size) {
+  Iterator add_segment(Pool& pool, bool small, size_t bytes, size_t size) {
     const size_t segment_bytes = small                     ? kSmallSegment
                                  : bytes <= kMediumRequest ? kMediumSegment
                                                            : round_up(size, kLargeUnit);
-    char* data = static_cast<char*>(driver_allocate(segment_bytes));
+    char* data = static_cast<char*>(cuda_allocate(index_, segment_bytes));
     while (data == nullptr && give_back_idle(common_, 1)) {
-      data = static_cast<char*>(driver_allocate(segment_bytes));
+      data = static_cast<char*>(cuda_allocate(index_, segment_bytes));
     }
     require(data != nullptr, [&] { return out_of_memory(bytes, segment_bytes); });
     announce_segment(data, segment_bytes);
-    Segment*& segment = segments_[data];
-    segment = new Segment{data, segment_bytes, &pool, small, 0};
-    blocks_[data] = {segment_bytes, segment, true};
+    const Segment& segment = segments_[data] = {segment_bytes, &pool, small, 0};
     pool.reserved_bytes += segment_bytes;
-    stats_.reserved_bytes += segment_bytes;
-    stats_.cached_bytes += segment_bytes;
-    return free.emplace(segment_bytes, data).first;
-  }
-
-  void* driver_allocate(size_t bytes) {
-    void* data = cuda_allocate(index_, bytes);
-    if (data != nullptr) ++stats_.driver_allocations;
-    return data;
-  }
-
-  // Makes what is left of a block behind its first `size` bytes a free block.
-  void split(Blocks::iterator block, FreeBlocks& free, size_t size) {
-    const size_t rest = block->second.bytes - size;
-    Segment* segment = block->second.segment;
-    if (rest < (segment->small ? kUnit : kLargeRest)) return;
-    block->second.bytes = size;
-    blocks_[block->first + size] = {rest, segment, true};
-    free.emplace(rest, block->first + size);
-  }
-
-  // Joins a free block, which is not in the free set, with its free neighbours.
-  Blocks::iterator merge(Blocks::iterator block, FreeBlocks& free) {
-    const auto joins = [&](Blocks::iterator other) {
-      return other->second.free && other->second.segment == block->second.segment;
-    };
-    const auto absorb = [&](Blocks::iterator first, Blocks::iterator second) {
-      first->second.bytes += second->second.bytes;
-      blocks_.erase(second);
-      return first;
-    };
-    if (const auto after = std::next(block); after != blocks_.end() && joins(after)) {
-      free.erase({after->second.bytes, after->first});
-      block = absorb(block, after);
-    }
-    if (block != blocks_.begin()) {
-      if (const auto before = std::prev(block); joins(before)) {
-        free.erase({before->second.bytes, before->first});
-        block = absorb(before, block);
-      }
-    }
-    return block;
+    stats_.arrived(segment_bytes);
+    return blocks_.add(data, {segment_bytes, data, &free_set(segment)});
   }
 
   // Returns a segment that is one free block to the driver, and a pool that is gone with its last.
-  void give_back(Blocks::iterator block) {
-    Segment* segment = block->second.segment;
-    Pool* pool = segment->pool;
-    free_blocks(*segment).erase({segment->bytes, segment->data});
-    blocks_.erase(block);
-    segments_.erase(segment->data);
-    stats_.reserved_bytes -= segment->bytes;
-    stats_.cached_bytes -= segment->bytes;
-    pool->reserved_bytes -= segment->bytes;
-    cuda_free(index_, segment->data);
-    delete segment;
+  void give_back(Iterator block) {
+    char* data = block->first;
+    const auto [bytes, pool, small, idle_since] = segments_.at(data);
+    blocks_.remove(block);
+    segments_.erase(data);
+    stats_.went(bytes);
+    pool->reserved_bytes -= bytes;
+    cuda_free(index_, data);
     if (!pool->alive && pool->reserved_bytes == 0) delete pool;
   }
 
   // Gives back up to `count` of a pool's idle segments, the longest idle first. Returns whether
   // there was one.
   bool give_back_idle(const Pool& pool, size_t count) {
-    std::vector<Segment*> idle;
+    std::vector<std::pair<uint64_t, Iterator>> idle;
     for (const auto& [data, segment] : segments_) {
-      const Block& first = blocks_.at(data);
-      if (segment->pool == &pool && first.free && first.bytes == segment->bytes) {
-        idle.push_back(segment);
+      const Iterator first = blocks_.find(data);
+      if (segment.pool == &pool && first->second.free != nullptr &&
+          first->second.bytes == segment.bytes) {
+        idle.emplace_back(segment.idle_since, first);
       }
     }
     std::sort(idle.begin(), idle.end(),
-              [](const Segment* a, const Segment* b) { return a->idle_since < b->idle_since; });
+              [](const auto& a, const auto& b) { return a.first < b.first; });
     idle.resize(std::min(idle.size(), count));
-    for (const Segment* segment : idle) give_back(blocks_.find(segment->data));
+    for (const auto& [since, segment] : idle) give_back(segment);
     return !idle.empty();
   }
 
@@ -288,10 +221,10 @@ class DeviceAllocator {
   const int index_;
   std::mutex mutex_;
   Pool common_;
-  Blocks blocks_;                       // by address
-  std::map<char*, Segment*> segments_;  // by address
+  BlockMap blocks_;
+  std::map<char*, Segment> segments_;  // by address
   uint64_t clock_ = 0;
-  DeviceMemoryStats stats_;
+  MemoryStats stats_;
 };
 
 // Never destroyed: tensors in static objects may outlive any other static.
@@ -319,7 +252,7 @@ size_t device_block_bytes(size_t bytes) {
   return round_up(std::max<size_t>(bytes, 1) + kGuard, kUnit);
 }
 
-DeviceMemoryStats device_memory_stats(int index) {
+MemoryStats device_memory_stats(int index) {
   return allocator(index).stats();
 }
 void reset_peak_device_memory(int index) {

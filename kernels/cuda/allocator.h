@@ -19,6 +19,7 @@
 #include <cstdint>
 
 #include "kernels/cuda/runtime.h"
+#include "kernels/memory_stats.h"
 
 namespace glassnet::kernels {
 
@@ -32,15 +33,7 @@ void device_free(int index, void* data) noexcept;
 // out of bounds, with 256 that belong to nobody behind it.
 size_t device_block_bytes(size_t bytes);
 
-struct DeviceMemoryStats {
-  size_t active_bytes = 0;          // in blocks that are handed out
-  size_t cached_bytes = 0;          // free, kept for reuse
-  size_t reserved_bytes = 0;        // both: what the driver has given
-  size_t peak_bytes = 0;            // the highest active_bytes since the last reset
-  size_t live_blocks = 0;           // handed out
-  uint64_t driver_allocations = 0;  // calls of cudaMalloc
-};
-DeviceMemoryStats device_memory_stats(int index);
+MemoryStats device_memory_stats(int index);
 void reset_peak_device_memory(int index);
 // Gives segments that are wholly free back to the driver, but for those of pools.
 void release_cached_device_memory(int index);
