@@ -48,7 +48,7 @@ void conv2d_backward_data(Cpu, const double* dy, const double* w, double* dx,
 void conv2d_backward_data(Cpu, const bfloat16* dy, const bfloat16* w, bfloat16* dx,
                           const Conv2dShape& shape);
 
-// dx = z + the gradient with respect to x, where that takes one pass; dx may be z.
+// dx = z + the gradient with respect to x, where that takes one pass and pays; dx may be z.
 bool conv2d_adds_backward_data(Cpu, const Conv2dShape& shape);
 void conv2d_add_backward_data(Cpu, const float* dy, const float* w, const float* z, float* dx,
                               const Conv2dShape& shape);
@@ -104,7 +104,7 @@ void conv2d_packed_bias_add_relu(Cpu, const float* x, const float* packed, const
                                  const float* z, float* y, bool relu, const Conv2dShape& shape);
 
 // Likewise for the gradient with respect to x; here stride and padding have to be the same too. z
-// as in conv2d_add_backward_data, or null.
+// may be null, and dx; with a stride it has to be null.
 int64_t conv2d_gradient_packed_size(Cpu, const Conv2dShape& shape);
 void conv2d_gradient_pack(Cpu, const float* w, float* packed, const Conv2dShape& shape);
 void conv2d_packed_backward_data(Cpu, const float* dy, const float* packed, const float* z,

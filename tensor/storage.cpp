@@ -8,6 +8,7 @@
 #endif
 
 namespace glassnet {
+
 uint64_t Storage::next_version() {
   static std::atomic<uint64_t> last{0};
   return last.fetch_add(1, std::memory_order_relaxed) + 1;

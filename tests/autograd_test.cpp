@@ -112,7 +112,7 @@ TEST(Autograd, AConvolutionAddsTheGradientsOfResiduals) {
     const auto normal = [&](const Shape& shape, uint64_t stream) {
       return random_normal(shape, 1, 5, stream, DType::kFloat64).to(type);
     };
-    const Variable x = leaf(normal({2, 7, 6, 32}, 1));
+    const Variable x = leaf(normal({6, 12, 9, 32}, 1));
     const Variable stem = scale(x, 2);
     const Conv2dOptions padded = {.padding = 1};
     const Variable block = conv2d(stem, Variable(normal({32, 3, 3, 32}, 2)), {}, padded);
@@ -127,6 +127,31 @@ TEST(Autograd, AConvolutionAddsTheGradientsOfResiduals) {
   for (const double value : expected) largest = std::max(largest, std::abs(value));
   for (size_t i = 0; i < expected.size(); ++i) {
     ASSERT_NEAR(actual[i], expected[i], 1e-5 * largest) << i;
+  }
+}
+
+// What a convolution adds to may be held by others: here it is the gradient of its own result.
+TEST(Autograd, AConvolutionDoesNotWriteToAGradientThatIsShared) {
+  const auto normal = [](const Shape& shape, uint64_t stream) {
+    return random_normal(shape, 1, 5, stream);
+  };
+  const Variable x = leaf(normal({6, 12, 9, 32}, 1));
+  const Variable stem = scale(x, 2);
+  const Variable block = conv2d(stem, Variable(normal({32, 3, 3, 32}, 2)), {}, {.padding = 1});
+  const Variable y = add(block, stem);
+  const Tensor seed = normal(y.shape(), 4);
+  const BackwardOptions again = {.gradient = seed, .keep_graph = true};
+  const std::vector<Tensor> first = grad(y, {x, stem, block}, again);
+  EXPECT_EQ(values_of(first[2]), values_of(seed));
+  const Values of_block = values_of(grad(block, {x}, again)[0]);
+  const Values of_x = values_of(first[0]), of_stem = values_of(first[1]);
+  for (size_t i = 0; i < of_x.size(); ++i) {
+    ASSERT_EQ(of_x[i], 2 * of_stem[i]);
+    ASSERT_NEAR(of_x[i], of_block[i] + 2 * seed.data<float>()[i], 1e-3) << i;
+  }
+  const std::vector<Tensor> second = grad(y, {x, stem, block}, again);
+  for (size_t i = 0; i < first.size(); ++i) {
+    EXPECT_EQ(values_of(second[i]), values_of(first[i])) << "the graph was kept";
   }
 }
 

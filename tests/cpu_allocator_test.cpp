@@ -9,9 +9,11 @@
 #include <iterator>
 #include <map>
 #include <random>
+#include <thread>
 #include <utility>
 #include <vector>
 
+#include "kernels/address_sanitizer.h"
 #include "kernels/error.h"
 
 namespace glassnet::kernels {
@@ -90,6 +92,52 @@ TEST_F(CpuAllocatorTest, MemoryIsAddedToTheCachedBlockBeforeIt) {
   EXPECT_EQ(allocate(30 * kMiB), last);
   EXPECT_LE(reserved(), before + 12 * kMiB);
   free(wall);
+}
+
+// Beyond the slack, too: what is cached is not thrown away for a few pages.
+TEST_F(CpuAllocatorTest, ALargeCachedBlockGrows) {
+  char* large = allocate(200 * kMiB);
+  large[0] = 7;
+  free(large);
+  large = allocate(210 * kMiB);
+  EXPECT_EQ(large[0], 7) << "its first page has not been new";
+  EXPECT_LE(reserved(), 212 * kMiB);
+  free(large);
+}
+
+TEST_F(CpuAllocatorTest, ReservesMoreAddressesWhenTheyAreUsedUp) {
+  CpuAllocator few(1000 * kMiB, 8 * kMiB);
+  std::vector<char*> blocks;
+  for (const size_t mib : {5, 5, 5, 20, 1}) {
+    blocks.push_back(static_cast<char*>(few.allocate(mib * kMiB)));
+    std::memset(blocks.back(), 1, mib * kMiB);
+  }
+  for (char* block : blocks) few.free(block);
+  few.release();
+  EXPECT_EQ(few.stats().reserved_bytes, 0u);
+}
+
+TEST_F(CpuAllocatorTest, ManyThreadsShareIt) {
+  std::vector<std::thread> threads;
+  for (uint32_t seed = 0; seed < 4; ++seed) {
+    threads.emplace_back([this, seed] {
+      std::mt19937 random(seed);
+      std::vector<char*> own;
+      for (int i = 0; i < 2000; ++i) {
+        const size_t size = 1 + random() % 100000;
+        own.push_back(allocate(size));
+        std::memset(own.back(), static_cast<int>(seed), size);
+        if (own.size() < 20) continue;
+        const size_t at = random() % own.size();
+        EXPECT_EQ(own[at][0], static_cast<char>(seed));
+        free(own[at]);
+        own.erase(own.begin() + static_cast<int64_t>(at));
+      }
+      for (char* data : own) free(data);
+    });
+  }
+  for (std::thread& thread : threads) thread.join();
+  EXPECT_EQ(active(), 0u);
 }
 
 // What a training step asks for: activations of all sizes that live until their gradients have
@@ -179,12 +227,15 @@ TEST_F(CpuAllocatorTest, SaysHowMuchIsInUseWhenThereIsTooLittle) {
     EXPECT_THAT(error.what(), AllOf(HasSubstr("out of memory on cpu"), HasSubstr("3.0 MiB are in"),
                                     HasSubstr("--batch-size")));
   }
+  for (const size_t bytes : {SIZE_MAX, SIZE_MAX - 3, SIZE_MAX - 2 * kMiB}) {
+    EXPECT_THROW(allocate(bytes), Error) << bytes;
+  }
   EXPECT_EQ(allocator_.stats().live_blocks, 1u);
   free(held);
   free(allocate(3 * kMiB));
 }
 
-#if defined(__SANITIZE_ADDRESS__)
+#if defined(GLASSNET_ASAN)
 TEST_F(CpuAllocatorTest, AddressSanitizerSeesAccessesOutsideOfBlocks) {
   char *data = allocate(1000), *neighbour = allocate(1000);
   data[999] = neighbour[0] = 1;

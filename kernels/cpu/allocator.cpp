@@ -11,11 +11,8 @@
 
 #include <fmt/format.h>
 
+#include "kernels/address_sanitizer.h"
 #include "kernels/error.h"
-
-#if defined(__SANITIZE_ADDRESS__)
-#include <sanitizer/asan_interface.h>
-#endif
 
 namespace glassnet::kernels {
 namespace {
@@ -23,10 +20,11 @@ namespace {
 constexpr size_t kUnit = 64;               // of blocks
 constexpr size_t kPage = size_t{2} << 20;  // of memory that comes and goes
 constexpr size_t kLeastSlack = size_t{64} << 20;
+constexpr size_t kSmallReservation = size_t{256} << 20;
 
 // Where AddressSanitizer looks for accesses out of bounds, it is told which bytes may be touched,
 // and some that belong to nobody stand behind each block.
-#if defined(__SANITIZE_ADDRESS__)
+#if defined(GLASSNET_ASAN)
 constexpr size_t kGuard = 64;
 void announce_live(char* data, size_t bytes) {
   __asan_unpoison_memory_region(data, bytes);
@@ -56,6 +54,9 @@ size_t physical_memory() {
 
 }  // namespace
 
+CpuAllocator::CpuAllocator(size_t limit, size_t reservation)
+    : limit_(limit), reservation_(reservation != 0 ? reservation : physical_memory()) {}
+
 CpuAllocator::~CpuAllocator() {
   for (const auto& [data, block] : blocks_) {
     if (block.free != &vacant_) announce_live(data, block.bytes);
@@ -65,12 +66,22 @@ CpuAllocator::~CpuAllocator() {
 
 void* CpuAllocator::allocate(size_t bytes) {
   const std::lock_guard lock(mutex_);
+  const auto too_little = [&] {
+    return fmt::format(
+        "out of memory on cpu: {:.1f} MiB were asked for while {:.1f} MiB are in use; use a "
+        "smaller --batch-size or --image-size",
+        static_cast<double>(bytes) / (1 << 20),
+        static_cast<double>(stats_.active_bytes) / (1 << 20));
+  };
+  require(bytes <= SIZE_MAX / 4, too_little);  // sizes are rounded up, and added
   const size_t size = round_up(std::max<size_t>(bytes, 1) + kGuard, kUnit);
   const size_t highest = std::max(highest_, stats_.active_bytes + size);
   Iterator block = blocks_.smallest(cached_, size);
   if (block == blocks_.end()) {
     const size_t most = highest + std::max(highest / 8, kLeastSlack);
-    const size_t then = stats_.reserved_bytes + size;
+    const Iterator vacant = vacancy(size);
+    const size_t added = vacant == blocks_.end() ? size : missing(vacant, size);
+    const size_t then = stats_.reserved_bytes + added;
     if (then > most) {
       give_back(stats_.cached_bytes - std::min(then - most, stats_.cached_bytes));
     }
@@ -80,13 +91,7 @@ void* CpuAllocator::allocate(size_t bytes) {
     give_back(0);
     block = grow(size);
   }
-  require(block != blocks_.end(), [&] {
-    return fmt::format(
-        "out of memory on cpu: {:.1f} MiB were asked for while {:.1f} MiB are in use; use a "
-        "smaller --batch-size or --image-size",
-        static_cast<double>(bytes) / (1 << 20),
-        static_cast<double>(stats_.active_bytes) / (1 << 20));
-  });
+  require(block != blocks_.end(), too_little);
   blocks_.take(block, size, kUnit);
   stats_.handed_out(size);
   highest_ = highest;
@@ -118,14 +123,9 @@ void CpuAllocator::release() {
 
 // A cached block of at least `bytes`, where there is none; end() when there is too little memory.
 CpuAllocator::Iterator CpuAllocator::grow(size_t bytes) {
-  const Iterator vacant = vacancy(round_up(bytes, kPage));
+  const Iterator vacant = vacancy(bytes);
   if (vacant == blocks_.end()) return vacant;
-  size_t before = 0;
-  if (vacant->first != vacant->second.segment) {
-    const BlockMap::Block& neighbour = std::prev(vacant)->second;
-    if (neighbour.free == &cached_) before = neighbour.bytes;
-  }
-  const size_t added = round_up(bytes - before, kPage);
+  const size_t added = missing(vacant, bytes);
   if (mprotect(vacant->first, added, PROT_READ | PROT_WRITE) != 0) return blocks_.end();
   announce_free(vacant->first, added);
   blocks_.take(vacant, added, kPage);
@@ -133,19 +133,29 @@ CpuAllocator::Iterator CpuAllocator::grow(size_t bytes) {
   return blocks_.give(vacant, cached_);
 }
 
-// A vacant block of at least `bytes`, or end(). Reserves addresses if need be: as many as there is
-// memory, or fewer where a process is allowed fewer.
+// What a vacant block needs in pages for `bytes`, together with a cached block in front of it.
+size_t CpuAllocator::missing(Iterator vacant, size_t bytes) {
+  size_t before = 0;
+  if (vacant->first != vacant->second.segment) {
+    const BlockMap::Block& neighbour = std::prev(vacant)->second;
+    if (neighbour.free == &cached_) before = neighbour.bytes;
+  }
+  return round_up(bytes - before, kPage);
+}
+
+// A vacant block of at least `bytes`, or end(). Reserves addresses if need be.
 CpuAllocator::Iterator CpuAllocator::vacancy(size_t bytes) {
+  bytes = round_up(bytes, kPage);
   const Iterator found = blocks_.smallest(vacant_, bytes);
   if (found != blocks_.end()) return found;
-  size_t reserved = std::max(bytes, physical_memory()) + kPage;
-  const auto reserve = [&] {
-    return mmap(nullptr, reserved, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
-  };
-  void* data = reserve();
-  while (data == MAP_FAILED && reserved / 2 >= bytes + kPage) {
-    reserved /= 2;
-    data = reserve();
+  void* data = MAP_FAILED;
+  size_t reserved = 0;
+  // Where a process may have few addresses, malloc and stacks need some of them, too.
+  for (const size_t wanted :
+       {std::max(bytes, reservation_), std::max(bytes, kSmallReservation), bytes}) {
+    reserved = wanted + kPage;
+    data = mmap(nullptr, reserved, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+    if (data != MAP_FAILED) break;
   }
   if (data == MAP_FAILED) return blocks_.end();
   madvise(data, reserved, MADV_HUGEPAGE);  // many fewer pages to clear and to look up
@@ -165,9 +175,13 @@ void CpuAllocator::give_back(size_t target) {
     char *const first = page_at_or_after(data), *const last = page_at_or_before(data + bytes);
     if (first >= last) continue;
     const auto gone = static_cast<size_t>(last - first);
+    // A new mapping, unlike a page that is not needed, is no longer counted as promised.
+    if (mmap(first, gone, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_FIXED, -1, 0) ==
+        MAP_FAILED) {
+      continue;
+    }
+    madvise(first, gone, MADV_HUGEPAGE);
     announce_live(first, gone);
-    madvise(first, gone, MADV_DONTNEED);
-    mprotect(first, gone, PROT_NONE);
     stats_.went(gone);
     const Iterator whole = blocks_.find(data);
     char* const segment = whole->second.segment;

@@ -6,8 +6,8 @@
 //
 // A request takes the smallest cached block that is large enough, at the lowest address of several,
 // and leaves the rest; a freed block merges with its cached neighbours. Memory is asked for where
-// no cached block is large enough: in pages of 2 MiB, behind a cached block if there is one, which
-// then serves as well. A training step in its steady state asks for nothing.
+// no cached block is large enough: in pages of 2 MiB, and a cached block just in front of them
+// serves as well. A training step in its steady state asks for nothing.
 //
 // What is cached in pieces goes back, the largest first, before more would be resident than an
 // eighth (or 64 MiB) above the most that was in use at once; so does what is cached beyond `limit`,
@@ -26,7 +26,8 @@ namespace glassnet::kernels {
 // All functions may be called from any thread.
 class CpuAllocator {
  public:
-  explicit CpuAllocator(size_t limit) : limit_(limit) {}
+  // Addresses are reserved `reservation` bytes at a time: as many as there is memory, unless said.
+  explicit CpuAllocator(size_t limit, size_t reservation = 0);
   ~CpuAllocator();  // with everything that it has handed out
   CpuAllocator(const CpuAllocator&) = delete;
   CpuAllocator& operator=(const CpuAllocator&) = delete;
@@ -49,9 +50,10 @@ class CpuAllocator {
 
   Iterator grow(size_t bytes);
   Iterator vacancy(size_t bytes);
+  size_t missing(Iterator vacant, size_t bytes);
   void give_back(size_t target);
 
-  const size_t limit_;
+  const size_t limit_, reservation_;
   std::mutex mutex_;
   size_t highest_ = 0;  // the most bytes that were ever in use
   BlockMap blocks_;

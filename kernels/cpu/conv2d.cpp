@@ -21,9 +21,15 @@ using packed::Form;
 bool prefers_library(Form form) {
   return library::kIsQuick && form == Form::kDirect;
 }
+// Packing filters takes as long as the products of about eighty pixels; a library may take them as
+// they are.
+bool pays_to_pack(int64_t pixels) {
+  return pixels >= 512;
+}
 Form once(const Conv2dShape& o) {
   const Form form = packed::form_for_once(o);
-  const bool long_product = o.r == 1 && o.s == 1 && o.c >= 512;
+  const bool long_product =
+      o.r == 1 && o.s == 1 && o.c >= 512 && pays_to_pack(o.n * o.out_h() * o.out_w());
   return prefers_library(form) && !long_product ? Form::kNone : form;
 }
 Form gradient_once(const Conv2dShape& o) {
@@ -109,7 +115,8 @@ void conv2d_backward_data(Cpu, const float* dy, const float* w, float* dx, const
 
 bool conv2d_adds_backward_data(Cpu, const Conv2dShape& o) {
   const bool strided = o.stride_h > 1 || o.stride_w > 1;
-  return !strided && packed::gradient_form_for_once(o) != Form::kNone;
+  return !strided && pays_to_pack(o.n * o.h * o.w) &&
+         packed::gradient_form_for_once(o) != Form::kNone;
 }
 
 void conv2d_add_backward_data(Cpu, const float* dy, const float* w, const float* z, float* dx,

@@ -66,7 +66,8 @@ class Run {
   }
 
  private:
-  // All threads of a team walk through the pixels together: they share the strips.
+  // All threads of a team walk through the pixels together: they share the strips. A single one has
+  // nobody to wait for, and may be in a team that does something else.
   void run_part(float* strips, int64_t thread, int64_t threads) const {
     struct Columns;
     const size_t bytes = static_cast<size_t>(most_ * tiles_.columns) * sizeof(float);
@@ -83,7 +84,7 @@ class Run {
         for (int64_t strip = own.begin; strip < own.end; ++strip) {
           copy_strip(pixels, filters_of(strip), strips + strip * strip_size_);
         }
-#pragma omp barrier
+        wait_for_all(threads);
         for (int64_t task = tasks.begin; task < tasks.end; ++task) {
           const int64_t tap = task / parts % taps_, block = task / parts / taps_;
           if (task == tasks.begin || task % parts == 0) copy_columns(pixels, tap, block, columns);
@@ -92,9 +93,14 @@ class Run {
             multiply(pixels, strip, tap, block, strips + strip * strip_size_, columns, !first);
           }
         }
-#pragma omp barrier
+        wait_for_all(threads);
       }
     }
+  }
+
+  static void wait_for_all(int64_t threads) {
+    if (threads == 1) return;
+#pragma omp barrier
   }
 
   int64_t count_of(const Pixels& pixels) const {
@@ -176,8 +182,8 @@ bool is_possible(const Conv2dShape& o) {
 
 bool is_quicker(const Conv2dShape& o) {
   const bool strided = o.stride_h > 1 || o.stride_w > 1;
-  const bool many_products = o.c >= 256 && o.r * o.s * o.c >= 512;
-  return (strided && many_products) || o.out_h() * o.out_w() <= 64;
+  const bool many_products = o.r * o.s * o.c >= 512;
+  return o.c >= 256 && ((strided && many_products) || o.out_h() * o.out_w() <= 64);
 }
 
 const char* name() {

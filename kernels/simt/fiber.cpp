@@ -6,19 +6,8 @@
 #include <cstdint>
 #include <cstring>
 
+#include "kernels/address_sanitizer.h"
 #include "kernels/error.h"
-
-#if defined(__SANITIZE_ADDRESS__)
-#define GLASSNET_ASAN 1
-#elif defined(__has_feature)
-#if __has_feature(address_sanitizer)
-#define GLASSNET_ASAN 1
-#endif
-#endif
-#if defined(GLASSNET_ASAN)
-#include <sanitizer/asan_interface.h>
-#include <sanitizer/common_interface_defs.h>
-#endif
 
 // void glassnet_switch_stack(void** save, void* next): pushes what the calling convention wants
 // kept, stores the stack pointer in *save, and pops the same from `next`.
