@@ -7,6 +7,7 @@
 #include "kernels/cpu/conv_tiles.h"
 #include "kernels/cpu/parallel.h"
 #include "kernels/cpu/scratch.h"
+#include "kernels/cpu/shares.h"
 #include "kernels/policy.h"
 
 namespace glassnet::kernels::packed {
@@ -18,10 +19,6 @@ constexpr int64_t kCacheBytes = int64_t{1} << 20;
 // For so few tiles a block of filters is multiplied in not much more time than the memory takes to
 // bring it.
 constexpr int64_t kFewTiles = 32;
-
-int64_t ceil_div(int64_t a, int64_t b) {
-  return (a + b - 1) / b;
-}
 
 // Few channels make short products, of which a row of the filter is one long one: in NHWC its
 // pixels lie side by side, once the image has its padding around it.
@@ -109,15 +106,9 @@ struct Operands {
   bool relu;
 };
 
-struct Range {
-  int64_t begin, end;
-};
 struct Extent {
   int64_t h, w;
 };
-Range share_of(int64_t count, int64_t part, int64_t parts) {
-  return {count * part / parts, count * (part + 1) / parts};
-}
 
 // The tiles of output pixels and blocks of filters of a convolution, and a thread's part in them.
 class DirectRun {

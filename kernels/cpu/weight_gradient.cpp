@@ -7,6 +7,7 @@
 #include "kernels/cpu/conv_tiles.h"
 #include "kernels/cpu/parallel.h"
 #include "kernels/cpu/scratch.h"
+#include "kernels/cpu/shares.h"
 
 namespace glassnet::kernels::weight_gradient {
 namespace {
@@ -18,18 +19,6 @@ constexpr int64_t kPixels = 512;
 // Strips are copied in vectors of eight, of which a strip wants up to six: what is too much falls
 // on the next pixel, which is copied later, and behind the last into this.
 constexpr int64_t kSlack = 8;
-
-int64_t ceil_div(int64_t a, int64_t b) {
-  return (a + b - 1) / b;
-}
-
-struct Range {
-  int64_t begin, end;
-  int64_t size() const { return end - begin; }
-};
-Range share_of(int64_t count, int64_t part, int64_t parts) {
-  return {count * part / parts, count * (part + 1) / parts};
-}
 
 // Output pixels: whole images, or rows of a single one.
 struct Pixels {
