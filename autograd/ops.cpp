@@ -204,9 +204,8 @@ Variable conv2d_bias_add_relu(const Variable& x_, const Variable& weight_, const
   const Tensor saved_y = rectified ? y : Tensor{};
   return record("conv2d_bias_add_relu", y, {x_, weight_, bias_, z_},
                 [x, weight, saved_y, shape](const Tensor& dy, const Needs& needs) {
-                  Tensor d = dy;
+                  Tensor d = saved_y.defined() ? in_place_of(dy) : dy;
                   if (saved_y.defined()) {
-                    d = empty_like(dy);
                     on("relu", dy, [&](auto device, auto zero) {
                       using T = decltype(zero);
                       kernels::unary_backward(device, kernels::Relu{}, dy.data<T>(),
@@ -342,7 +341,7 @@ Variable batch_norm(const Variable& x_, const Variable& gamma_, const Variable& 
   return record("batch_norm", y, {x_, gamma_, beta_},
                 [x, gamma, mean, inv_std, shape](const Tensor& dy, const Needs& needs) {
                   Tensor dx, dgamma, dbeta;
-                  if (needs[0]) dx = empty_like(x);
+                  if (needs[0]) dx = in_place_of(dy);
                   if (needs[1]) dgamma = empty_like(gamma);
                   if (needs[2]) dbeta = empty_like(gamma);
                   on("batch_norm", x, [&](auto device, auto zero) {
@@ -386,8 +385,8 @@ Variable batch_norm_add_relu(const Variable& x_, const Variable& z_, const Varia
   return record("batch_norm_add_relu", y, inputs,
                 [x, gamma, mean, inv_std, mask, shape](const Tensor& dy, const Needs& needs) {
                   Tensor dx, dz, dgamma, dbeta;
-                  if (needs[0]) dx = empty_like(x);
-                  if (needs[1]) dz = empty_like(x);
+                  if (needs[1]) dz = in_place_of(dy);
+                  if (needs[0]) dx = in_place_of(dy);
                   if (needs[2]) dgamma = empty_like(gamma);
                   if (needs[3]) dbeta = empty_like(gamma);
                   on("batch_norm_add_relu", x, [&](auto device, auto zero) {
@@ -701,7 +700,7 @@ Variable elementwise(const char* name, F f, const Variable& x_) {
   const Tensor y = unary(f, x);
   const Tensor saved_x = F::kUsesX ? x : Tensor{}, saved_y = F::kUsesY ? y : Tensor{};
   return record(name, y, {x_}, [f, saved_x, saved_y](const Tensor& dy, const auto&) {
-    Tensor dx = empty_like(dy);
+    Tensor dx = in_place_of(dy);
     on("elementwise", dy, [&](auto device, auto zero) {
       using T = decltype(zero);
       // A functor never looks at what it does not use, so any readable elements do.

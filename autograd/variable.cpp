@@ -126,6 +126,11 @@ Tensor Needs::take_sum(size_t input) const {
   return sums_[input] != nullptr ? std::exchange(*sums_[input], {}) : Tensor{};
 }
 
+Tensor in_place_of(const Tensor& dy) {
+  const bool mine = dy.unique() && dy.device().type == DeviceType::kCpu;
+  return mine ? dy : Tensor::empty(dy.shape(), dy.dtype(), dy.device());
+}
+
 Variable record(const char* name, Tensor value, const std::vector<Variable>& inputs, Vjp vjp) {
   Variable result(std::move(value));
   if (!will_record(inputs)) return result;

@@ -38,8 +38,14 @@ class Needs {
 };
 
 // (gradient of the output, which inputs need one) -> a gradient for each input, shaped as it; what
-// is not needed may stay undefined. Pure: it writes to nothing but its result.
+// is not needed may stay undefined. Pure: it writes to nothing but its result, which may lie
+// in_place_of(dy).
 using Vjp = std::function<std::vector<Tensor>(const Tensor& dy, const Needs& needs)>;
+
+// A tensor like dy to be written, for a VJP whose kernel reads each element before it writes the
+// one at its place: dy itself where nobody else holds it, which spares memory the second tensor. On
+// a GPU always another one: kernels there are promised that their pointers differ.
+Tensor in_place_of(const Tensor& dy);
 
 // Sees the gradient that reached a variable, before it goes on to the variable's inputs. What it
 // returns takes the gradient's place; an undefined Tensor leaves it as it is.

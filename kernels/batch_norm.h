@@ -32,7 +32,7 @@ void batch_norm_forward(Cpu, const bfloat16* x, const float* gamma, const float*
                         float* mean, float* inv_std, float* running_mean, float* running_var,
                         double momentum, const BatchNormShape& shape);
 
-// dx, dgamma, dbeta for the training form; each may be null.
+// dx, dgamma, dbeta for the training form; each may be null. On the CPU dx may be dy.
 void batch_norm_backward(Cpu, const float* dy, const float* x, const float* gamma,
                          const float* mean, const float* inv_std, float* dx, float* dgamma,
                          float* dbeta, const BatchNormShape& shape);
@@ -113,7 +113,8 @@ void batch_norm_add_relu_forward(Cuda, const T* x, const T* z, const float* gamm
                                  double momentum, const BatchNormShape& shape);
 
 // With d = dy where the mask is set and 0 elsewhere: dz = d, and dx, dgamma, dbeta are what
-// batch_norm_backward makes of d. Each of the four may be null.
+// batch_norm_backward makes of d. Each of the four may be null. On the CPU one of dx and dz may be
+// dy.
 void batch_norm_add_relu_backward(Cpu, const float* dy, const uint8_t* mask, const float* x,
                                   const float* gamma, const float* mean, const float* inv_std,
                                   float* dx, float* dz, float* dgamma, float* dbeta,

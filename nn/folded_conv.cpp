@@ -121,7 +121,7 @@ namespace {
 
 // The gradient of the convolution's result, from that of y.
 Tensor through_relu(const Tensor& dy, const Tensor& y) {
-  Tensor d = Tensor::empty(dy.shape(), dy.dtype(), dy.device());
+  Tensor d = in_place_of(dy);
   on("relu", dy, [&](auto device, auto zero) {
     using T = decltype(zero);
     kernels::unary_backward(device, kernels::Relu{}, dy.data<T>(), y.data<T>(), dy.data<T>(),

@@ -106,6 +106,38 @@ TEST(Autograd, AnOpMayAddToWhatItsInputHasReceived) {
   EXPECT_EQ(values_of(other.grad()), (Values{1, 1}));
 }
 
+// What a VJP may write over, it alone holds: not what a hook has kept, or two branches share.
+TEST(Autograd, AGradientIsWrittenOverOnlyWhereNobodyElseHoldsIt) {
+  const Variable x = leaf_of({-1, 2});
+  const Variable stem = scale(x, 3), y = relu(stem);
+  std::vector<bool> in_place;
+  const auto watched = [&](const Variable& of) {
+    return record("watched", of.value(), {of}, [&](const Tensor& dy, const Needs&) {
+      Tensor dx = in_place_of(dy);
+      in_place.push_back(std::as_const(dx).data<double>() == dy.data<double>());
+      std::copy_n(dy.data<double>(), dy.numel(), dx.data<double>());
+      return std::vector{dx};
+    });
+  };
+  const Variable alone = watched(y);
+  backward(sum(scale(alone, 4)), {.keep_graph = true});
+  EXPECT_EQ(values_of(x.grad()), (Values{0, 12}));
+
+  Tensor kept;
+  const HookHandle hook = alone.on_grad([&](const Tensor& gradient) {
+    kept = gradient;
+    return Tensor{};
+  });
+  backward(sum(scale(alone, 5)));
+  EXPECT_EQ(values_of(kept), (Values{5, 5}));
+  EXPECT_EQ(values_of(x.grad()), (Values{0, 27}));
+
+  const Variable left = watched(x), right = watched(x);
+  backward(sum(scale(add(left, right), 7)));
+  EXPECT_EQ(values_of(x.grad()), (Values{14, 41}));
+  EXPECT_EQ(in_place, (std::vector<bool>{true, false, false, true}));
+}
+
 // Convolutions add the gradient of a residual while they make their own, in float32 on the CPU.
 TEST(Autograd, AConvolutionAddsTheGradientsOfResiduals) {
   const auto gradient_of = [](DType type) {

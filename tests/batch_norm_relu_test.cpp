@@ -106,6 +106,37 @@ TEST(BatchNormAddRelu, IsBatchNormThenAddThenRelu) {
   EXPECT_EQ(fused.dbeta, dbeta);
 }
 
+// What the gradient came in may receive dx, or what goes on to the residual.
+TEST(BatchNormAddRelu, GradientsMayLieInPlaceOfDy) {
+  for (const BatchNormShape o : {BatchNormShape{29, 5}, BatchNormShape{4999, 64}}) {
+    const int64_t all = o.rows * o.channels, c = o.channels;
+    const auto x = random_numbers<float>(all, 1), gamma = random_numbers<float>(c, 3),
+               beta = random_numbers<float>(c, 4), dy = random_numbers<float>(all, 5);
+    const auto apart = run(x, {}, gamma, beta, dy, o);
+    const auto again = [&](const float* from, float* dx, float* dz) {
+      batch_norm_add_relu_backward(Cpu{}, from, apart.mask.data(), x.data(), gamma.data(),
+                                   apart.mean.data(), apart.inv_std.data(), dx, dz, nullptr,
+                                   nullptr, o);
+    };
+    std::vector<float> over = dy, dx = unwritten<float>(all);
+    again(over.data(), over.data(), nullptr);
+    EXPECT_EQ(over, apart.dx);
+    over = dy;
+    again(over.data(), dx.data(), over.data());
+    EXPECT_EQ(over, apart.dz);
+    EXPECT_EQ(dx, apart.dx);
+
+    const auto plain = [&](const float* from, float* to) {
+      batch_norm_backward(Cpu{}, from, x.data(), gamma.data(), apart.mean.data(),
+                          apart.inv_std.data(), to, nullptr, nullptr, o);
+    };
+    over = dy;
+    plain(dy.data(), dx.data());
+    plain(over.data(), over.data());
+    EXPECT_EQ(over, dx);
+  }
+}
+
 TEST(BatchNormAddRelu, ANanPasses) {
   const BatchNormShape o = {4, 3};
   std::vector<float> z(12, 0.5F);

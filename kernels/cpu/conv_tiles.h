@@ -35,7 +35,8 @@ struct TileProduct {
 // The product whose reduction runs along both operands' rows:
 // y[i][j] = (add ? y[i][j] : 0) + sum over k of strip[k][i] * columns[k][j]
 struct StripProduct {
-  const float* strip;    // (steps, row_count)
+  const float* strip;  // (steps, row_count), steps being strip_step floats apart
+  int64_t strip_step;
   int row_count;         // at most ConvTiles::rows
   const float* columns;  // (steps, ConvTiles::columns)
   int column_count;      // wanted, at most ConvTiles::columns
@@ -43,6 +44,9 @@ struct StripProduct {
   float* y;              // row i begins at y + i * stride
   int64_t stride;
   bool add;
+  // As of a TileProduct.
+  const float* ahead = nullptr;
+  int64_t ahead_step = 0;
 };
 
 // The outputs of a tile of 4 x 4 pixels, or of as many as lie inside of the image.

@@ -133,19 +133,12 @@ void product(const TileProduct& o) {
 
 // ---- Sums over pixels ---------------------------------------------------------------------------
 
-template <int Rows>
-void strip_product_of_whole(const StripProduct& o) {
-  ask_for(o.y, Rows, o.stride);
-  Sums<Rows> sums;
-#pragma GCC unroll 8
-  for (int i = 0; i < Rows; ++i) {
+template <int Rows, bool Ahead>
+inline void add_products(Sums<Rows>& sums, const StripProduct& o) {
+  if (o.steps < 1) __builtin_unreachable();  // or sums would have to be in memory
+  const float *strip = o.strip, *columns = o.columns, *ahead = o.ahead;
 #pragma GCC unroll 4
-    for (int j = 0; j < kVectors; ++j) sums.of[i][j] = Vector{};
-  }
-  if (o.steps < 1) __builtin_unreachable();  // as in add_products
-  const float *strip = o.strip, *columns = o.columns;
-#pragma GCC unroll 4
-  for (int64_t k = 0; k < o.steps; ++k, strip += Rows, columns += kColumns) {
+  for (int64_t k = 0; k < o.steps; ++k, strip += o.strip_step, columns += kColumns) {
     Vector w[kVectors];
 #pragma GCC unroll 4
     for (int j = 0; j < kVectors; ++j) w[j] = load(columns + j * kLanes);
@@ -155,7 +148,23 @@ void strip_product_of_whole(const StripProduct& o) {
 #pragma GCC unroll 4
       for (int j = 0; j < kVectors; ++j) sums.of[i][j] += x * w[j];
     }
+    if constexpr (Ahead) {
+      __builtin_prefetch(ahead, 0, 2);
+      ahead += o.ahead_step;
+    }
   }
+}
+
+template <int Rows>
+void strip_product_of_whole(const StripProduct& o) {
+  ask_for(o.y, Rows, o.stride);
+  Sums<Rows> sums;
+#pragma GCC unroll 8
+  for (int i = 0; i < Rows; ++i) {
+#pragma GCC unroll 4
+    for (int j = 0; j < kVectors; ++j) sums.of[i][j] = Vector{};
+  }
+  o.ahead != nullptr ? add_products<Rows, true>(sums, o) : add_products<Rows, false>(sums, o);
   float* y = o.y;
 #pragma GCC unroll 8
   for (int i = 0; i < Rows; ++i, y += o.stride) {

@@ -2,9 +2,9 @@
 //
 //   dw[k][r,s,c] = sum over pixels p of dy[p][k] * x[the input that tap (r, s) of p sees][c]
 //
-// A few hundred pixels at a time, dy is cut into strips of as many filters as a tile has rows, and
-// what a tap sees into blocks of as many channels as it has columns; each tile of dw is then a
-// product over these pixels. Sums are taken in one order, whatever the number of threads.
+// A block of pixels at a time, each tile of dw is a product over these pixels of a few filters of
+// dy (the tile's rows), where they are, and a block of the channels that a tap sees (its columns),
+// which are copied together. Sums are taken in one order, whatever the number of threads.
 #pragma once
 
 #include "kernels/conv2d.h"
@@ -14,7 +14,8 @@ namespace glassnet::kernels::weight_gradient {
 // Not for grouped filters, less than 16 channels or filters, of which a tile would be mostly empty,
 // or a processor without AVX2.
 bool is_possible(const Conv2dShape& shape);
-// Whether a library that is quick otherwise leaves a shape to us: with strides and on small images.
+// Whether a library that is quick otherwise leaves a shape to us: strides and, with AVX-512, 1x1
+// filters that are no fewer than channels, and small images.
 bool is_quicker(const Conv2dShape& shape);
 const char* name();
 
