@@ -31,6 +31,8 @@ namespace {
 using Clock = std::chrono::steady_clock;
 using torch::Tensor;
 
+constexpr double kLearningRate = 1e-3;  // as bench/models_bench.cpp
+
 double milliseconds_since(Clock::time_point begin) {
   return std::chrono::duration<double, std::milli>(Clock::now() - begin).count();
 }
@@ -221,6 +223,7 @@ torch::jit::Module scripted(const std::map<std::string, Tensor>& weights, bool o
 struct Row {
   std::function<void()> step;
   std::function<Tensor()> result;
+  std::function<void(int64_t steps)> learn = {};
 };
 
 bool is_parameter(const std::string& name) {
@@ -316,18 +319,28 @@ Row row_of(const std::string& what, std::string mode, std::map<std::string, Tens
     auto sgd = std::make_shared<torch::optim::SGD>(
         parameters, torch::optim::SGDOptions(0).momentum(0.9).nesterov(true).weight_decay(5e-4));
     const Tensor labels = torch::arange(images.size(0)).remainder(1000);
-    return {[=] {
-              for (Tensor& p : sgd->param_groups()[0].params()) p.mutable_grad() = Tensor();
-              Eager eager(*weights, true, images);
-              {
-                const Autocast autocast(casts);
-                resnet(*weights, eager);
+    auto& group = static_cast<torch::optim::SGDOptions&>(sgd->param_groups()[0].options());
+    const auto step = [=] {
+      for (Tensor& p : sgd->param_groups()[0].params()) p.mutable_grad() = Tensor();
+      Eager eager(*weights, true, images);
+      {
+        const Autocast autocast(casts);
+        resnet(*weights, eager);
+      }
+      *last = torch::cross_entropy_loss(eager.logits.to(torch::kFloat32), labels).reshape({1});
+      last->backward();
+      sgd->step();
+    };
+    return {step, result, [=, &group](int64_t steps) {
+              group.lr(kLearningRate);
+              std::vector<Tensor> losses;
+              for (int64_t i = 0; i < steps; ++i) {
+                step();
+                losses.push_back(last->detach());
               }
-              *last = torch::cross_entropy_loss(eager.logits.to(torch::kFloat32), labels);
-              last->backward();
-              sgd->step();
-            },
-            [=] { return last->reshape({1}); }};
+              *last = torch::cat(losses);
+              group.lr(0);
+            }};
   }
   const Tensor first = images.narrow(0, 0, 1).contiguous(format);
   if (what == "saliency") {
@@ -371,6 +384,12 @@ void answer(const std::string& what, const std::string& mode, const std::string&
     if (word == "step") {
       const auto from = Clock::now();
       row.step();
+      std::cout << milliseconds_since(from) << std::endl;
+    } else if (word == "learn" && row.learn) {
+      int64_t steps = 0;
+      std::cin >> steps;
+      const auto from = Clock::now();
+      row.learn(steps);
       std::cout << milliseconds_since(from) << std::endl;
     } else if (word == "result") {
       std::string path;

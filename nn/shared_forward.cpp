@@ -5,17 +5,12 @@
 
 #include <fmt/format.h>
 
-#include "kernels/policy.h"
-
 namespace glassnet {
 namespace {
 
 // Up to which share of pixels in the pool a step is worth taking: laying out windows anew costs
-// some of what is saved, and windows by themselves are convolved directly, where Winograd's way
-// would have had to do with less.
-double worthwhile_share() {
-  return kernels::allow_winograd() ? 0.4 : 0.55;
-}
+// some of what is saved.
+constexpr double kWorthwhileShare = 0.55;
 
 }  // namespace
 
@@ -41,7 +36,7 @@ bool SharedForward::halves(const SharedImages& images) const {
 // Takes the last part as far as it shares.
 void SharedForward::advance() {
   while (steps_ != nullptr && parts_.back().next < steps_->steps() &&
-         parts_.back().images.share() < worthwhile_share()) {
+         parts_.back().images.share() < kWorthwhileShare) {
     Part& part = parts_.back();
     if (halves(part.images)) {
       const int64_t count = part.images.images();
