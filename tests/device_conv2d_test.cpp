@@ -200,6 +200,13 @@ TEST_P(DeviceConv2d, GradientsMatchTheDefinition) {
     conv2d_backward_data(device(), there_dy.get(), there_w.get(), dx.get(), o_);
     conv2d_backward_data(Cpu{}, wide_dy.data(), wide_w.data(), true_dx.data(), o_);
     EXPECT_LT(error_of(dx.host(), true_dx), rounding<T>());
+    // Added to x, there and in another place. Where two kernels do it, two results are rounded.
+    for (size_t i = 0; i < x.size(); ++i) true_dx[i] += wide_x[i];
+    const DeviceArray<T> sum(x);
+    conv2d_add_backward_data(device(), there_dy.get(), there_w.get(), there_x.get(), dx.get(), o_);
+    conv2d_add_backward_data(device(), there_dy.get(), there_w.get(), sum.get(), sum.get(), o_);
+    EXPECT_LT(error_of(dx.host(), true_dx), 2 * rounding<T>());
+    EXPECT_LT(error_of(sum.host(), true_dx), 2 * rounding<T>());
     conv2d_backward_weight(device(), there_dy.get(), there_x.get(), dw.get(), dbias.get(), o_);
     conv2d_backward_weight(Cpu{}, wide_dy.data(), wide_x.data(), true_dw.data(), true_dbias.data(),
                            o_);
@@ -298,6 +305,7 @@ TEST_F(DeviceConv2dEdge, EmptyBatchGivesZeroWeightGradients) {
   const float* no_bias = nullptr;
   conv2d_forward(device(), none.get(), w.get(), no_bias, none.get(), o);
   conv2d_backward_data(device(), none.get(), w.get(), none.get(), o);
+  conv2d_add_backward_data(device(), none.get(), w.get(), none.get(), none.get(), o);
   conv2d_backward_weight(device(), none.get(), none.get(), dw.get(), dbias.get(), o);
   EXPECT_EQ(dw.host(), std::vector<float>(static_cast<size_t>(o.weights_size()), 0.0F));
   EXPECT_EQ(dbias.host(), std::vector<float>(static_cast<size_t>(o.k), 0.0F));
@@ -353,9 +361,14 @@ TEST_P(DeviceDirectConv2d, MatchesTheDefinition) {
     }
     const DeviceArray<T> dx(space<T>(o_.input_size())), dw(space<T>(o_.weights_size()));
     std::vector<double> true_dx(x.size()), true_dw(w.size());
-    direct::conv2d_backward_data(device(), there_dy.get(), there_w.get(), dx.get(), o_);
+    const T* nothing = nullptr;
+    direct::conv2d_backward_data(device(), there_dy.get(), there_w.get(), nothing, dx.get(), o_);
     conv2d_backward_data(Cpu{}, wide_dy.data(), wide_w.data(), true_dx.data(), o_);
     EXPECT_LT(error_of(dx.host(), true_dx), rounding<T>());
+    const DeviceArray<T> sum(x);
+    direct::conv2d_backward_data(device(), there_dy.get(), there_w.get(), sum.get(), sum.get(), o_);
+    for (size_t i = 0; i < x.size(); ++i) true_dx[i] += wide_x[i];
+    EXPECT_LT(error_of(sum.host(), true_dx), rounding<T>());
     direct::conv2d_backward_weight(device(), there_dy.get(), there_x.get(), dw.get(), o_);
     conv2d_backward_weight(Cpu{}, wide_dy.data(), wide_x.data(), true_dw.data(), nullptr, o_);
     EXPECT_LT(error_of(dw.host(), true_dw), rounding<T>());
@@ -567,6 +580,10 @@ TEST_P(Conv2dPlan, ExistsOnAHopperGpu) {
       for (const bool deterministic : {false, true}) {
         key.deterministic = deterministic;
         expect_plan("on its own");
+        if (pass != Conv2dPass::kBackwardData) continue;
+        key.residual = true;
+        expect_plan("added to z");
+        key.residual = false;
       }
     }
     key.pass = Conv2dPass::kForward;

@@ -159,7 +159,26 @@ void conv2d_backward_data(Cuda device, const T* dy, const T* w, T* dx, const Con
                            {{cudnn::kOutput, dy}, {cudnn::kWeights, w}, {cudnn::kInput, dx}});
     }
   }
-  direct::conv2d_backward_data(device, dy, w, dx, o);
+  const T* nothing = nullptr;
+  direct::conv2d_backward_data(device, dy, w, nothing, dx, o);
+}
+
+template <class T>
+void conv2d_add_backward_data(Cuda device, const T* dy, const T* w, const T* z, T* dx,
+                              const Conv2dShape& o) {
+  if (o.input_size() == 0) return;
+  if (output_rows(o) == 0) return direct::conv2d_backward_data(device, dy, w, z, dx, o);
+  const auto bytes = static_cast<size_t>(o.input_size()) * sizeof(T);
+  if (dx != z) cuda_copy(device, dx, z, bytes);  // cuDNN adds to what is there
+  Conv2dKey key = key_of<T>(device, Conv2dPass::kBackwardData, o, alignment_of<16>(dy, w, dx));
+  key.residual = true;
+  if (const auto& plan = prepared(key, device).plan) {
+    return plan->execute(device, {{cudnn::kOutput, dy}, {cudnn::kWeights, w}, {cudnn::kInput, dx}});
+  }
+  const Scratch gradient(device, bytes);
+  conv2d_backward_data(device, dy, w, gradient.get<T>(), o);
+  const T* no_bias = nullptr;
+  add_bias(device, dx, no_bias, gradient.get<const T>(), false, o.n * o.h * o.w, o.c);
 }
 
 template <class T>
@@ -205,6 +224,8 @@ const char* conv2d_implementation(Cuda device, Conv2dPass pass, const Conv2dShap
 #define GLASSNET_INSTANTIATE(T)                                                                  \
   template void conv2d_forward(Cuda, const T*, const T*, const T*, T*, const Conv2dShape&);      \
   template void conv2d_backward_data(Cuda, const T*, const T*, T*, const Conv2dShape&);          \
+  template void conv2d_add_backward_data(Cuda, const T*, const T*, const T*, T*,                 \
+                                         const Conv2dShape&);                                    \
   template void conv2d_backward_weight(Cuda, const T*, const T*, T*, T*, const Conv2dShape&);    \
   template void conv2d_bias_add_relu(Cuda, const T*, const T*, const float*, const T*, T*, bool, \
                                      const Conv2dShape&);                                        \

@@ -16,7 +16,9 @@ Graph conv2d_graph(const Conv2dKey& key, std::shared_ptr<const Target> target) {
       graph.tensor(kWeights, type, {o.k, o.c / o.groups, o.r, o.s}, key.alignment);
   const Tensor output = graph.tensor(kOutput, type, output_dims, key.alignment);
   if (!key.bias) {
-    graph.convolution(key.pass, o, input, weights, output);
+    // A gradient finds z in its result's place and adds to it: for z as a tensor of its own, behind
+    // the convolution, cuDNN has no plans.
+    graph.convolution(key.pass, o, input, weights, output, /*adds=*/key.residual);
     return graph;
   }
 

@@ -179,7 +179,7 @@ Tensor Graph::between(const Dims& dims) {
 }
 
 void Graph::convolution(Conv2dPass pass, const Conv2dShape& o, Tensor input, Tensor weights,
-                        Tensor output) {
+                        Tensor output, bool adds) {
   using Pair = std::array<int64_t, 2>;  // along H and W
   Descriptor convolution(CUDNN_BACKEND_CONVOLUTION_DESCRIPTOR);
   convolution.set(CUDNN_ATTR_CONVOLUTION_COMP_TYPE, CUDNN_DATA_FLOAT);
@@ -191,7 +191,7 @@ void Graph::convolution(Conv2dPass pass, const Conv2dShape& o, Tensor input, Ten
   convolution.set(CUDNN_ATTR_CONVOLUTION_DILATIONS, Pair{o.dilation_h, o.dilation_w});
   convolution.finalize();
 
-  // The same five attributes under each pass's own names; result = 1 * convolution + 0 * result.
+  // The same five attributes under each pass's own names; result = alpha * convolution + beta * result.
   struct Names {
     cudnnBackendDescriptorType_t operation;
     cudnnBackendAttributeName_t convolution, input, weights, output, alpha, beta;
@@ -231,7 +231,7 @@ void Graph::convolution(Conv2dPass pass, const Conv2dShape& o, Tensor input, Ten
   operation.set(names.weights, *weights.descriptor);
   operation.set(names.output, *output.descriptor);
   operation.set(names.alpha, 1.0F);
-  operation.set(names.beta, 0.0F);
+  operation.set(names.beta, adds ? 1.0F : 0.0F);
   operation.finalize();
   operations_.push_back(std::move(operation));
 }

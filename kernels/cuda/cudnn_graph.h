@@ -157,9 +157,9 @@ class Graph {
   Tensor between(const Dims& dims);
 
   // Groups follow from the channels of input and weights. The pass decides which of the three is
-  // the result, or rather its gradient.
+  // the result, or rather its gradient; with `adds`, it is added to what is there.
   void convolution(Conv2dPass pass, const Conv2dShape& shape, Tensor input, Tensor weights,
-                   Tensor output);
+                   Tensor output, bool adds = false);
   // output = a + b, b broadcast.
   void add(Tensor a, Tensor b, Tensor output);
   void relu(Tensor a, Tensor output);
