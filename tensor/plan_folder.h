@@ -47,7 +47,7 @@ class PlanFolder : public kernels::PlanChoices {
 std::filesystem::path cache_folder();
 
 // Has the plans of a GPU's libraries timed and kept in cache_folder(), for the whole process,
-// unless GLASSNET_TUNE=0.
+// unless GLASSNET_TUNE=0. Trainer and the program do so; nothing is timed before.
 void use_plan_folder();
 
 }  // namespace glassnet

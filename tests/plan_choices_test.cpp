@@ -187,6 +187,17 @@ TEST_F(PlanFolderTest, KeepsChoicesForTheNextProcess) {
   EXPECT_EQ(std::distance(fs::directory_iterator(folder_), fs::directory_iterator{}), 2);
 }
 
+TEST_F(PlanFolderTest, OneProcessTimesForTheNext) {
+  MadeUpWays ways{{"engine 1", "engine 2"},
+                  {{"engine 1", std::vector(6, 2.0)}, {"engine 2", std::vector(6, 1.0)}}};
+  PlanFolder plans(folder_);
+  EXPECT_EQ(chosen(ways, plans), "engine 2");
+  MadeUpWays later{ways.proposals, {}};
+  PlanFolder reread(folder_);
+  EXPECT_EQ(chosen(later, reread), "engine 2");
+  EXPECT_TRUE(later.ran.empty());
+}
+
 TEST_F(PlanFolderTest, ProcessesDoNotForgetEachOthersChoices) {
   PlanFolder one(folder_), other(folder_);
   EXPECT_EQ(other.find(kGpu, "first"), "");
