@@ -36,6 +36,7 @@
 #include "tensor/math.h"
 #include "tensor/npy.h"
 #include "tensor/numpy_random.h"
+#include "tensor/plan_folder.h"
 #include "tensor/random.h"
 #include "tensor/shape.h"
 #include "tensor/storage.h"

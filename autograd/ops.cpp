@@ -130,21 +130,27 @@ struct Conv2dGradients {
   Tensor x, weight, bias;
 };
 // The gradient of x, input 0, and what that received already, if both cost one pass.
-Tensor conv2d_input_gradient(const Tensor& dy, const Tensor& weight, const Shape& of_x,
+Tensor conv2d_input_gradient(const Tensor& dy, const Tensor& weight,
                              const kernels::Conv2dShape& shape, const Needs& needs) {
-  if (dy.dtype() == DType::kFloat32 && dy.device().type == DeviceType::kCpu &&
-      kernels::conv2d_adds_backward_data(Cpu{}, shape)) {
-    if (const Tensor z = needs.take_sum(0); z.defined()) {
-      Tensor dx = z.unique() ? z : empty_like(z);
-      kernels::conv2d_add_backward_data(Cpu{}, dy.data<float>(), weight.data<float>(),
-                                        z.data<float>(), dx.data<float>(), shape);
-      return dx;
-    }
-  }
-  Tensor dx = empty_as(dy, of_x);
+  Tensor dx;
   on("conv2d", dy, [&](auto device, auto zero) {
     using T = decltype(zero);
-    kernels::conv2d_backward_data(device, dy.data<T>(), weight.data<T>(), dx.data<T>(), shape);
+    const T *from = dy.data<T>(), *filters = weight.data<T>();
+    // Not every type of the CPU's has this.
+    if constexpr (requires(T * to) {
+                    kernels::conv2d_add_backward_data(device, from, filters, from, to, shape);
+                  }) {
+      if (kernels::conv2d_adds_backward_data(device, dtype_of<T>, shape)) {
+        if (const Tensor z = needs.take_sum(0); z.defined()) {
+          dx = z.unique() ? z : empty_like(z);
+          kernels::conv2d_add_backward_data(device, from, filters, z.data<T>(), dx.data<T>(),
+                                            shape);
+          return;
+        }
+      }
+    }
+    dx = empty_as(dy, {shape.n, shape.h, shape.w, shape.c});
+    kernels::conv2d_backward_data(device, from, filters, dx.data<T>(), shape);
   });
   return dx;
 }
@@ -152,7 +158,7 @@ Conv2dGradients conv2d_gradients(const Tensor& dy, const Tensor& x, const Tensor
                                  const kernels::Conv2dShape& shape, const Needs& needs) {
   const bool need_weight = needs[1], need_bias = needs[2];
   Conv2dGradients d;
-  if (needs[0]) d.x = conv2d_input_gradient(dy, weight, x.shape(), shape, needs);
+  if (needs[0]) d.x = conv2d_input_gradient(dy, weight, shape, needs);
   on("conv2d", x, [&](auto device, auto zero) {
     using T = decltype(zero);
     if (need_bias) d.bias = empty_as(x, {shape.k});

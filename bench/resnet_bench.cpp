@@ -33,6 +33,7 @@
 #include "models/resnet.h"
 #include "models/summary.h"
 #include "nn/graphed.h"
+#include "tensor/plan_folder.h"
 #include "tensor/random.h"
 #include "training/optimizer.h"
 #include "training/train_step.h"
@@ -214,6 +215,7 @@ int main(int argc, char** argv) {
   CLI11_PARSE(app, argc, argv);
   try {
     device = choose_device(device_name).device;
+    use_plan_folder();
   } catch (const std::exception& error) {
     fmt::print(stderr, "glassnet_bench: {}\n", error.what());
     return 1;

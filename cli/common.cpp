@@ -14,6 +14,7 @@
 #include "cli/output.h"
 #include "data/jpeg_decoder.h"
 #include "kernels/policy.h"
+#include "tensor/plan_folder.h"
 
 namespace glassnet::cli {
 std::vector<std::string> read_class_names(const std::string& path) {
@@ -111,6 +112,7 @@ Device use_device(const DeviceArguments& arguments) {
   kernels::set_allow_tf32(arguments.tf32);
   kernels::set_allow_winograd(arguments.winograd);
   kernels::set_deterministic(arguments.deterministic);
+  use_plan_folder();
   return chosen.device;
 }
 

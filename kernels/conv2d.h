@@ -49,7 +49,7 @@ void conv2d_backward_data(Cpu, const bfloat16* dy, const bfloat16* w, bfloat16* 
                           const Conv2dShape& shape);
 
 // dx = z + the gradient with respect to x, where that takes one pass and pays; dx may be z.
-bool conv2d_adds_backward_data(Cpu, const Conv2dShape& shape);
+bool conv2d_adds_backward_data(Cpu, DType type, const Conv2dShape& shape);
 void conv2d_add_backward_data(Cpu, const float* dy, const float* w, const float* z, float* dx,
                               const Conv2dShape& shape);
 
@@ -73,6 +73,12 @@ template <class T>
 void conv2d_forward(Cuda, const T* x, const T* w, const T* bias, T* y, const Conv2dShape& shape);
 template <class T>
 void conv2d_backward_data(Cuda, const T* dy, const T* w, T* dx, const Conv2dShape& shape);
+inline bool conv2d_adds_backward_data(Cuda, DType, const Conv2dShape&) {
+  return true;
+}
+template <class T>
+void conv2d_add_backward_data(Cuda, const T* dy, const T* w, const T* z, T* dx,
+                              const Conv2dShape& shape);
 template <class T>
 void conv2d_backward_weight(Cuda, const T* dy, const T* x, T* dw, T* dbias,
                             const Conv2dShape& shape);

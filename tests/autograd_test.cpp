@@ -15,6 +15,7 @@
 #include "autograd/ops.h"
 #include "tensor/math.h"
 #include "tensor/random.h"
+#include "tests/device_support.h"
 
 namespace glassnet {
 namespace {
@@ -138,28 +139,41 @@ TEST(Autograd, AGradientIsWrittenOverOnlyWhereNobodyElseHoldsIt) {
   EXPECT_EQ(in_place, (std::vector<bool>{true, false, false, true}));
 }
 
-// Convolutions add the gradient of a residual while they make their own, in float32 on the CPU.
-TEST(Autograd, AConvolutionAddsTheGradientsOfResiduals) {
-  const auto gradient_of = [](DType type) {
+// The gradient of x in three ways back to it, computed in `type` on `device`, and in float64 on the
+// CPU. Of the one that y gives, two share the memory.
+void expect_gradient_of_residuals(DType type, Device device, double gate) {
+  const auto gradient_of = [&](DType computed, Device on) {
     const auto normal = [&](const Shape& shape, uint64_t stream) {
-      return random_normal(shape, 1, 5, stream, DType::kFloat64).to(type);
+      return random_normal(shape, 1, 5, stream).to(type).to(computed).to(on);
     };
     const Variable x = leaf(normal({6, 12, 9, 32}, 1));
     const Variable stem = scale(x, 2);
     const Conv2dOptions padded = {.padding = 1};
     const Variable block = conv2d(stem, Variable(normal({32, 3, 3, 32}, 2)), {}, padded);
     const Variable strided = conv2d(stem, Variable(normal({16, 1, 1, 32}, 3)), {}, {.stride = 2});
-    // Three ways back to the stem, and one gradient that two of its receivers share.
     const Variable y = add(add(block, stem), stem);
-    return grad(add(sum(mul(y, y)), sum(mul(strided, strided))), {x})[0].to(DType::kFloat64);
+    const Tensor gradient = grad(add(sum(mul(y, y)), sum(mul(strided, strided))), {x})[0];
+    return values_of(gradient.to(Device{}).to(DType::kFloat64));
   };
-  const Values actual = values_of(gradient_of(DType::kFloat32));
-  const Values expected = values_of(gradient_of(DType::kFloat64));
+  const Values actual = gradient_of(type, device), expected = gradient_of(DType::kFloat64, {});
   double largest = 0;
   for (const double value : expected) largest = std::max(largest, std::abs(value));
   for (size_t i = 0; i < expected.size(); ++i) {
-    ASSERT_NEAR(actual[i], expected[i], 1e-5 * largest) << i;
+    ASSERT_NEAR(actual[i], expected[i], gate * largest) << i;
   }
+}
+
+// Convolutions add the gradient of a residual while they make their own: on the CPU in float32, on
+// a GPU in every type.
+TEST(Autograd, AConvolutionAddsTheGradientsOfResiduals) {
+  expect_gradient_of_residuals(DType::kFloat32, {}, 1e-5);
+}
+
+using DeviceAutograd = DeviceTest;
+TEST_F(DeviceAutograd, AConvolutionAddsTheGradientsOfResiduals) {
+  expect_gradient_of_residuals(DType::kFloat32, device_, 1e-5);
+  expect_gradient_of_residuals(DType::kFloat16, device_, 2e-3);
+  if (supports_bfloat16(device_)) expect_gradient_of_residuals(DType::kBFloat16, device_, 2e-2);
 }
 
 // What a convolution adds to may be held by others: here it is the gradient of its own result.

@@ -7,6 +7,8 @@
 #include <cstring>
 #include <functional>
 #include <limits>
+#include <map>
+#include <memory>
 #include <ostream>
 #include <random>
 #include <set>
@@ -19,6 +21,7 @@
 #include "kernels/error.h"
 #include "kernels/half.h"
 #include "kernels/matmul.h"
+#include "kernels/plan_choices.h"
 #include "tests/device_support.h"
 
 #if defined(GLASSNET_CUDA)
@@ -200,6 +203,13 @@ TEST_P(DeviceConv2d, GradientsMatchTheDefinition) {
     conv2d_backward_data(device(), there_dy.get(), there_w.get(), dx.get(), o_);
     conv2d_backward_data(Cpu{}, wide_dy.data(), wide_w.data(), true_dx.data(), o_);
     EXPECT_LT(error_of(dx.host(), true_dx), rounding<T>());
+    // Added to x, there and in another place. Where two kernels do it, two results are rounded.
+    for (size_t i = 0; i < x.size(); ++i) true_dx[i] += wide_x[i];
+    const DeviceArray<T> sum(x);
+    conv2d_add_backward_data(device(), there_dy.get(), there_w.get(), there_x.get(), dx.get(), o_);
+    conv2d_add_backward_data(device(), there_dy.get(), there_w.get(), sum.get(), sum.get(), o_);
+    EXPECT_LT(error_of(dx.host(), true_dx), 2 * rounding<T>());
+    EXPECT_LT(error_of(sum.host(), true_dx), 2 * rounding<T>());
     conv2d_backward_weight(device(), there_dy.get(), there_x.get(), dw.get(), dbias.get(), o_);
     conv2d_backward_weight(Cpu{}, wide_dy.data(), wide_x.data(), true_dw.data(), true_dbias.data(),
                            o_);
@@ -298,6 +308,7 @@ TEST_F(DeviceConv2dEdge, EmptyBatchGivesZeroWeightGradients) {
   const float* no_bias = nullptr;
   conv2d_forward(device(), none.get(), w.get(), no_bias, none.get(), o);
   conv2d_backward_data(device(), none.get(), w.get(), none.get(), o);
+  conv2d_add_backward_data(device(), none.get(), w.get(), none.get(), none.get(), o);
   conv2d_backward_weight(device(), none.get(), none.get(), dw.get(), dbias.get(), o);
   EXPECT_EQ(dw.host(), std::vector<float>(static_cast<size_t>(o.weights_size()), 0.0F));
   EXPECT_EQ(dbias.host(), std::vector<float>(static_cast<size_t>(o.k), 0.0F));
@@ -327,6 +338,36 @@ TEST_F(DeviceConv2dEdge, RunsInACapturedGraphOnceItHasRun) {
   }
 }
 
+// Plans are timed on memory of their own, and what is kept is cuDNN's name for one.
+TEST_F(DeviceConv2dEdge, TimingPlansTouchesNobodysTensors) {
+  struct Remembered : PlanChoices {
+    std::map<std::string, std::string> kept;
+    std::string find(const std::string&, const std::string& key) override { return kept[key]; }
+    void keep(const std::string&, const std::string& key, const std::string& identity) override {
+      kept[key] = identity;
+    }
+  };
+  const auto remembered = std::make_shared<Remembered>();
+  const auto before = plan_choices();
+  set_plan_choices(remembered);
+  const Conv2dShape o = {3, 13, 17, 32, 40, 3, 3, 1, 1, 1, 1};  // of no other test
+  const auto x = random_values<float16>(o.input_size(), 1),
+             w = random_values<float16>(o.weights_size(), 2),
+             dy = random_values<float16>(o.output_size(), 3);
+  const DeviceArray<float16> there_w(w), there_dy(dy), dx(x);
+  conv2d_add_backward_data(device(), there_dy.get(), there_w.get(), dx.get(), dx.get(), o);
+  set_plan_choices(before);
+  const auto wide_x = widened(x), wide_w = widened(w), wide_dy = widened(dy);
+  std::vector<double> truth(x.size());
+  conv2d_backward_data(Cpu{}, wide_dy.data(), wide_w.data(), truth.data(), o);
+  for (size_t i = 0; i < x.size(); ++i) truth[i] += wide_x[i];
+  EXPECT_LT(error_of(dx.host(), truth), 2 * rounding<float16>());
+  for (const auto& [key, identity] : remembered->kept) {
+    EXPECT_TRUE(key.starts_with("conv2d float16 backward data + z of x (3, 13, 17, 32)")) << key;
+    EXPECT_TRUE(identity.empty() || identity.starts_with("engine ")) << identity;
+  }
+}
+
 // ---- Our own kernels ----------------------------------------------------------------------------
 
 class DeviceDirectConv2d : public DeviceTest, public testing::WithParamInterface<ConvCase> {
@@ -353,9 +394,14 @@ TEST_P(DeviceDirectConv2d, MatchesTheDefinition) {
     }
     const DeviceArray<T> dx(space<T>(o_.input_size())), dw(space<T>(o_.weights_size()));
     std::vector<double> true_dx(x.size()), true_dw(w.size());
-    direct::conv2d_backward_data(device(), there_dy.get(), there_w.get(), dx.get(), o_);
+    const T* nothing = nullptr;
+    direct::conv2d_backward_data(device(), there_dy.get(), there_w.get(), nothing, dx.get(), o_);
     conv2d_backward_data(Cpu{}, wide_dy.data(), wide_w.data(), true_dx.data(), o_);
     EXPECT_LT(error_of(dx.host(), true_dx), rounding<T>());
+    const DeviceArray<T> sum(x);
+    direct::conv2d_backward_data(device(), there_dy.get(), there_w.get(), sum.get(), sum.get(), o_);
+    for (size_t i = 0; i < x.size(); ++i) true_dx[i] += wide_x[i];
+    EXPECT_LT(error_of(sum.host(), true_dx), rounding<T>());
     direct::conv2d_backward_weight(device(), there_dy.get(), there_x.get(), dw.get(), o_);
     conv2d_backward_weight(Cpu{}, wide_dy.data(), wide_x.data(), true_dw.data(), nullptr, o_);
     EXPECT_LT(error_of(dw.host(), true_dw), rounding<T>());
@@ -495,13 +541,29 @@ TEST(Conv2dKey, DiffersInEverythingThatAPlanDependsOn) {
       [](Conv2dKey& k) { ++k.shape.groups; },
   };
   std::set<size_t> hashes = {Conv2dKeyHash{}(key)};
+  std::set<std::string> texts = {describe(key)};
   for (const auto& change : changes) {
     Conv2dKey other = key;
     change(other);
     EXPECT_FALSE(other == key);
     hashes.insert(Conv2dKeyHash{}(other));
+    texts.insert(describe(other));
   }
   EXPECT_EQ(hashes.size(), changes.size() + 1) << "two keys that differ in one place collide";
+  EXPECT_EQ(texts.size(), changes.size()) << "equal devices share what they know, nothing else";
+}
+
+TEST(Conv2dKey, DescribesWhatIsComputed) {
+  Conv2dKey key{.shape = {8, 56, 56, 32, 64, 3, 3, 2, 2, 1, 1, 1, 1, 4}, .type = DType::kFloat16};
+  EXPECT_EQ(describe(key),
+            "float16 forward of x (8, 56, 56, 32), w (64, 3, 3, 8), stride (2, 2), padding (1, 1)");
+  key.pass = Conv2dPass::kBackwardData;
+  key.residual = key.allow_tf32 = true;
+  key.alignment = 2;
+  key.shape.dilation_h = 2;
+  EXPECT_EQ(describe(key),
+            "float16 backward data + z of x (8, 56, 56, 32), w (64, 3, 3, 8), stride (2, 2), "
+            "padding (1, 1), dilation (2, 1), at multiples of 2, TF32");
 }
 
 TEST(Conv2dKey, KnowsTheAlignmentOfAddresses) {
@@ -567,6 +629,10 @@ TEST_P(Conv2dPlan, ExistsOnAHopperGpu) {
       for (const bool deterministic : {false, true}) {
         key.deterministic = deterministic;
         expect_plan("on its own");
+        if (pass != Conv2dPass::kBackwardData) continue;
+        key.residual = true;
+        expect_plan("added to z");
+        key.residual = false;
       }
     }
     key.pass = Conv2dPass::kForward;
@@ -596,6 +662,30 @@ INSTANTIATE_TEST_SUITE_P(
                     ConvCase{"groups_64", {32, 28, 28, 512, 512, 3, 3, 2, 2, 1, 1, 1, 1, 64}},
                     ConvCase{"depthwise", {2, 12, 12, 32, 32, 3, 3, 1, 1, 1, 1, 1, 1, 32}}),
     [](const auto& row) { return std::string(row.param.name); });
+
+// What is kept of a choice has to lead back to it.
+TEST_P(Conv2dPlan, IsFoundAgainByItsIdentity) {
+  Conv2dKey key{.shape = GetParam().shape, .type = DType::kBFloat16};
+  for (const Conv2dPass pass :
+       {Conv2dPass::kForward, Conv2dPass::kBackwardData, Conv2dPass::kBackwardWeight}) {
+    key.pass = pass;
+    std::vector<std::string> identities;
+    try {
+      identities = conv2d_plans_on(key, described_device(90), kTimedPlans);
+    } catch (const Error& error) {
+      if (std::strstr(error.what(), "takes cuDNN 9.8") != nullptr) GTEST_SKIP() << error.what();
+      throw;
+    }
+    EXPECT_FALSE(identities.empty());
+    EXPECT_LE(identities.size(), kTimedPlans);
+    EXPECT_EQ(std::set(identities.begin(), identities.end()).size(), identities.size());
+    for (const std::string& identity : identities) {
+      EXPECT_EQ(conv2d_plans_on(key, described_device(90), kTimedPlans, identity),
+                std::vector{identity});
+    }
+    EXPECT_THROW(conv2d_plans_on(key, described_device(90), kTimedPlans, "engine 62 2=-1"), Error);
+  }
+}
 
 TEST(Conv2dPlanRefused, SaysWhy) {
   const Conv2dKey key{.shape = {2, 8, 8, 16, 16, 3, 3}, .type = DType::kBFloat16};

@@ -20,13 +20,15 @@ foreach(line IN LISTS lines)
   string(REGEX REPLACE "[.]$" "" name "${suite}")
   add_test(${name} ${tests_binary} --gtest_filter=${suite}*)
   set_tests_properties(${name} PROPERTIES TIMEOUT 1200)
+  # Tests leave no files behind, and several at once would time nothing but each other.
+  set(environment GLASSNET_TUNE=0)
   if(name MATCHES "^(.*/)?(Gpu|Device)")
     # A suite skips all of its tests or none, so that a skip never hides a failure.
     set_tests_properties(${name} PROPERTIES LABELS ${device_label}
       SKIP_REGULAR_EXPRESSION "\\[  SKIPPED \\]")
     if(simt_logs)
       string(REPLACE "/" "_" log ${name})
-      set_tests_properties(${name} PROPERTIES ENVIRONMENT GLASSNET_SIMT_LOG=${simt_logs}/${log}.log)
+      list(APPEND environment GLASSNET_SIMT_LOG=${simt_logs}/${log}.log)
       list(APPEND logging_suites ${name})
     endif()
   elseif(name MATCHES "^(.*/)?Simt")
@@ -37,6 +39,7 @@ foreach(line IN LISTS lines)
     set_tests_properties(${name}_avx2 PROPERTIES TIMEOUT 1200
       ENVIRONMENT ONEDNN_MAX_CPU_ISA=AVX2)
   endif()
+  set_tests_properties(${name} PROPERTIES ENVIRONMENT "${environment}")
 endforeach()
 
 if(simt_logs)

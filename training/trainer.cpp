@@ -17,6 +17,7 @@
 #include "models/weights.h"
 #include "tensor/hash.h"
 #include "tensor/math.h"
+#include "tensor/plan_folder.h"
 #include "training/checkpoint.h"
 #include "training/evaluator.h"
 #include "training/evolution.h"
@@ -330,6 +331,7 @@ class Run {
     kernels::set_allow_tf32(options_.tf32);
     kernels::set_allow_winograd(options_.winograd);
     kernels::set_deterministic(options_.deterministic);
+    use_plan_folder();
   }
 
   void configure() {

@@ -113,9 +113,9 @@ void conv2d_backward_data(Cpu, const float* dy, const float* w, float* dx, const
   library::conv2d_backward_data(dy, w, dx, o);
 }
 
-bool conv2d_adds_backward_data(Cpu, const Conv2dShape& o) {
+bool conv2d_adds_backward_data(Cpu, DType type, const Conv2dShape& o) {
   const bool strided = o.stride_h > 1 || o.stride_w > 1;
-  return !strided && pays_to_pack(o.n * o.h * o.w) &&
+  return type == DType::kFloat32 && !strided && pays_to_pack(o.n * o.h * o.w) &&
          packed::gradient_form_for_once(o) != Form::kNone;
 }
 

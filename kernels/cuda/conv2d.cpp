@@ -7,7 +7,6 @@
 #include <cstdio>
 #include <cstdlib>
 #include <cstring>
-#include <initializer_list>
 #include <memory>
 #include <string>
 #include <type_traits>
@@ -23,6 +22,8 @@
 #include "kernels/cuda/epilogue.h"
 #include "kernels/cuda/runtime.h"
 #include "kernels/cuda/scratch.h"
+#include "kernels/cuda/timed_plans.h"
+#include "kernels/plan_choices.h"
 #include "kernels/policy.h"
 #include "kernels/reduce.h"
 
@@ -37,39 +38,22 @@ bool verbose() {
   return wanted;
 }
 
-const char* name_of(Conv2dPass pass) {
-  switch (pass) {
-    case Conv2dPass::kForward:
-      break;
-    case Conv2dPass::kBackwardData:
-      return "backward data";
-    case Conv2dPass::kBackwardWeight:
-      return "backward weight";
-  }
-  return "forward";
-}
-
-// "bfloat16 forward + bias of x (8, 56, 56, 3), w (64, 7, 7, 3)"
-std::string describe(const Conv2dKey& key) {
-  const Conv2dShape& o = key.shape;
-  const auto tuple = [](std::initializer_list<int64_t> values) {
-    std::string text;
-    for (const int64_t value : values) text += (text.empty() ? "" : ", ") + std::to_string(value);
-    return "(" + text + ")";
-  };
-  std::string text = std::string(glassnet::name_of(key.type)) + " " + name_of(key.pass);
-  if (key.bias) text += " + bias";
-  if (key.residual) text += " + z";
-  if (key.relu) text += " + ReLU";
-  return text + " of x " + tuple({o.n, o.h, o.w, o.c}) + ", w " +
-         tuple({o.k, o.r, o.s, o.c / o.groups});
-}
-
 // What became of a key: a plan, or why there is none.
 struct Prepared {
   std::unique_ptr<const cudnn::Plan> plan;
   std::string name;
 };
+
+std::unique_ptr<const cudnn::Plan> make_plan(const Conv2dKey& key, Cuda device) {
+  const cudnn::Graph graph = cudnn::conv2d_graph(key, cudnn::target_of(key.device));
+  const cudnn::Rules rules = cudnn::rules_of(key);
+  const std::shared_ptr<PlanChoices> choices = plan_choices();
+  // Which plan is the quickest is a matter of chance, too.
+  if (choices == nullptr || key.deterministic) return cudnn::make_plan(graph, rules);
+  cudnn::TimedPlans plans(device, graph, rules);
+  return choose_plan(plans, *choices, cudnn::describe_device(key.device),
+                     "conv2d " + describe(key));
+}
 
 Prepared prepare(const Conv2dKey& key, Cuda device) {
   require_no_capture(device, "conv2d");
@@ -77,8 +61,7 @@ Prepared prepare(const Conv2dKey& key, Cuda device) {
   // What cuDNN tried in vain must not be found by the next launch, which would take it for its own.
   const ForgetErrors forget;
   try {
-    auto plan = cudnn::make_plan(cudnn::conv2d_graph(key, cudnn::target_of(key.device)),
-                                 cudnn::rules_of(key));
+    auto plan = make_plan(key, device);
     std::string name = plan->name();
     return {std::move(plan), std::move(name)};
   } catch (const cudnn::Refusal& refusal) {
@@ -159,7 +142,26 @@ void conv2d_backward_data(Cuda device, const T* dy, const T* w, T* dx, const Con
                            {{cudnn::kOutput, dy}, {cudnn::kWeights, w}, {cudnn::kInput, dx}});
     }
   }
-  direct::conv2d_backward_data(device, dy, w, dx, o);
+  const T* nothing = nullptr;
+  direct::conv2d_backward_data(device, dy, w, nothing, dx, o);
+}
+
+template <class T>
+void conv2d_add_backward_data(Cuda device, const T* dy, const T* w, const T* z, T* dx,
+                              const Conv2dShape& o) {
+  if (o.input_size() == 0) return;
+  if (output_rows(o) == 0) return direct::conv2d_backward_data(device, dy, w, z, dx, o);
+  const auto bytes = static_cast<size_t>(o.input_size()) * sizeof(T);
+  if (dx != z) cuda_copy(device, dx, z, bytes);  // cuDNN adds to what is there
+  Conv2dKey key = key_of<T>(device, Conv2dPass::kBackwardData, o, alignment_of<16>(dy, w, dx));
+  key.residual = true;
+  if (const auto& plan = prepared(key, device).plan) {
+    return plan->execute(device, {{cudnn::kOutput, dy}, {cudnn::kWeights, w}, {cudnn::kInput, dx}});
+  }
+  const Scratch gradient(device, bytes);
+  conv2d_backward_data(device, dy, w, gradient.get<T>(), o);
+  const T* no_bias = nullptr;
+  add_bias(device, dx, no_bias, gradient.get<const T>(), false, o.n * o.h * o.w, o.c);
 }
 
 template <class T>
@@ -205,6 +207,8 @@ const char* conv2d_implementation(Cuda device, Conv2dPass pass, const Conv2dShap
 #define GLASSNET_INSTANTIATE(T)                                                                  \
   template void conv2d_forward(Cuda, const T*, const T*, const T*, T*, const Conv2dShape&);      \
   template void conv2d_backward_data(Cuda, const T*, const T*, T*, const Conv2dShape&);          \
+  template void conv2d_add_backward_data(Cuda, const T*, const T*, const T*, T*,                 \
+                                         const Conv2dShape&);                                    \
   template void conv2d_backward_weight(Cuda, const T*, const T*, T*, T*, const Conv2dShape&);    \
   template void conv2d_bias_add_relu(Cuda, const T*, const T*, const float*, const T*, T*, bool, \
                                      const Conv2dShape&);                                        \

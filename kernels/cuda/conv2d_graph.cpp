@@ -16,7 +16,9 @@ Graph conv2d_graph(const Conv2dKey& key, std::shared_ptr<const Target> target) {
       graph.tensor(kWeights, type, {o.k, o.c / o.groups, o.r, o.s}, key.alignment);
   const Tensor output = graph.tensor(kOutput, type, output_dims, key.alignment);
   if (!key.bias) {
-    graph.convolution(key.pass, o, input, weights, output);
+    // A gradient finds z in its result's place and adds to it, which cuDNN's kernels for gradients
+    // do. An addition behind the convolution it has to compile, seconds for every shape.
+    graph.convolution(key.pass, o, input, weights, output, /*adds=*/key.residual);
     return graph;
   }
 
@@ -50,6 +52,17 @@ namespace glassnet::kernels {
 std::string conv2d_plan_on(const Conv2dKey& key, const std::string& device_json) {
   const auto target = cudnn::Target::described(device_json);
   return cudnn::make_plan(cudnn::conv2d_graph(key, target), cudnn::rules_of(key))->name();
+}
+
+std::vector<std::string> conv2d_plans_on(const Conv2dKey& key, const std::string& device_json,
+                                         size_t most, const std::string& identity) {
+  const auto target = cudnn::Target::described(device_json);
+  std::vector<std::string> identities;
+  for (const auto& plan :
+       cudnn::make_plans(cudnn::conv2d_graph(key, target), cudnn::rules_of(key), most, identity)) {
+    identities.push_back(plan->identity());
+  }
+  return identities;
 }
 
 }  // namespace glassnet::kernels

@@ -4,6 +4,7 @@
 #include <cstddef>
 #include <cstdint>
 #include <string>
+#include <vector>
 
 #include "kernels/conv2d.h"
 #include "kernels/cuda/plan_cache.h"
@@ -52,9 +53,16 @@ struct Conv2dKeyHash {
   }
 };
 
+// "bfloat16 forward + bias of x (8, 56, 56, 3), w (64, 7, 7, 3), stride (2, 2), ...": all that the
+// key says but the device's number, the same in every process.
+std::string describe(const Conv2dKey& key);
+
 // The name of the plan that cuDNN would have for a key on a device that need not be there,
 // described in cuDNN's JSON. Throws Error with cuDNN's reason when it has none. Only built with
 // CUDA.
 std::string conv2d_plan_on(const Conv2dKey& key, const std::string& device_json);
+// The identities of up to `most` plans to choose among, or of the one that has `identity`.
+std::vector<std::string> conv2d_plans_on(const Conv2dKey& key, const std::string& device_json,
+                                         size_t most, const std::string& identity = "");
 
 }  // namespace glassnet::kernels

@@ -3,6 +3,9 @@
 #include <algorithm>
 #include <map>
 #include <mutex>
+#include <set>
+
+#include <fmt/format.h>
 
 #include "kernels/cuda/current_device.h"
 #include "kernels/cuda/runtime.h"
@@ -32,6 +35,10 @@ Dims strides_of(const Dims& dims) {
   return {h * w * c, 1, w * c, c};
 }
 
+size_t size_of(cudnnDataType_t type) {
+  return type == CUDNN_DATA_FLOAT ? sizeof(float) : sizeof(uint16_t);
+}
+
 // What the engine of a configuration is known to do to its numbers.
 std::vector<cudnnBackendNumericalNote_t> notes_of(const Descriptor& engine) {
   return engine.get_all<cudnnBackendNumericalNote_t>(CUDNN_ATTR_ENGINE_NUMERICAL_NOTE);
@@ -42,6 +49,27 @@ Descriptor engine_of(const Descriptor& configuration) {
       configuration.get_all(CUDNN_ATTR_ENGINECFG_ENGINE, CUDNN_BACKEND_ENGINE_DESCRIPTOR);
   if (engines.empty()) throw Refusal("[cudnn] a configuration has no engine");
   return std::move(engines.front());
+}
+
+// "engine 38 2=1 13=0": the engine and the values of its knobs, both by their numbers.
+std::string identity_of(const Descriptor& configuration) {
+  std::string text = fmt::format(
+      "engine {}", engine_of(configuration).get<int64_t>(CUDNN_ATTR_ENGINE_GLOBAL_INDEX));
+  for (const Descriptor& knob : configuration.get_all(CUDNN_ATTR_ENGINECFG_KNOB_CHOICES,
+                                                      CUDNN_BACKEND_KNOB_CHOICE_DESCRIPTOR,
+                                                      /*room=*/CUDNN_KNOB_TYPE_COUNTS)) {
+    const auto type = knob.get<cudnnBackendKnobType_t>(CUDNN_ATTR_KNOB_CHOICE_KNOB_TYPE);
+    text += fmt::format(" {}={}", static_cast<int>(type),
+                        knob.get<int64_t>(CUDNN_ATTR_KNOB_CHOICE_KNOB_VALUE));
+  }
+  return text;
+}
+
+// Whether a plan has its kernel compiled for it.
+bool compiles(const Descriptor& configuration) {
+  const auto notes =
+      engine_of(configuration).get_all<cudnnBackendBehaviorNote_t>(CUDNN_ATTR_ENGINE_BEHAVIOR_NOTE);
+  return std::ranges::count(notes, CUDNN_BEHAVIOR_NOTE_RUNTIME_COMPILATION) > 0;
 }
 
 bool allowed(cudnnBackendNumericalNote_t note, const Rules& rules) {
@@ -113,8 +141,8 @@ int64_t Descriptor::get(cudnnBackendAttributeName_t name, cudnnBackendAttributeT
 }
 
 std::vector<Descriptor> Descriptor::get_all(cudnnBackendAttributeName_t name,
-                                            cudnnBackendDescriptorType_t type) const {
-  const int64_t room = count(name, CUDNN_TYPE_BACKEND_DESCRIPTOR);
+                                            cudnnBackendDescriptorType_t type, int64_t room) const {
+  if (room == 0) room = count(name, CUDNN_TYPE_BACKEND_DESCRIPTOR);
   std::vector<Descriptor> values;
   if (room == 0) return values;
   // cuDNN fills in descriptors that are there already.
@@ -171,15 +199,18 @@ Tensor Graph::keep(int64_t id, cudnnDataType_t type, const Dims& dims, int64_t a
 }
 
 Tensor Graph::tensor(int64_t id, cudnnDataType_t type, const Dims& dims, int64_t alignment) {
-  return keep(id, type, dims, alignment, true);
+  const Tensor tensor = keep(id, type, dims, alignment, true);
+  const auto& [n, c, h, w] = dims;
+  operands_.push_back({id, static_cast<size_t>(n * c * h * w) * size_of(type)});
+  return tensor;
 }
 
-Tensor Graph::between(const Dims& dims) {
-  return keep(next_between_--, CUDNN_DATA_FLOAT, dims, 16, false);
+Tensor Graph::between(const Dims& dims, cudnnDataType_t type) {
+  return keep(next_between_--, type, dims, 16, false);
 }
 
 void Graph::convolution(Conv2dPass pass, const Conv2dShape& o, Tensor input, Tensor weights,
-                        Tensor output) {
+                        Tensor output, bool adds) {
   using Pair = std::array<int64_t, 2>;  // along H and W
   Descriptor convolution(CUDNN_BACKEND_CONVOLUTION_DESCRIPTOR);
   convolution.set(CUDNN_ATTR_CONVOLUTION_COMP_TYPE, CUDNN_DATA_FLOAT);
@@ -191,7 +222,8 @@ void Graph::convolution(Conv2dPass pass, const Conv2dShape& o, Tensor input, Ten
   convolution.set(CUDNN_ATTR_CONVOLUTION_DILATIONS, Pair{o.dilation_h, o.dilation_w});
   convolution.finalize();
 
-  // The same five attributes under each pass's own names; result = 1 * convolution + 0 * result.
+  // The same five attributes under each pass's own names; result = alpha * convolution + beta *
+  // result.
   struct Names {
     cudnnBackendDescriptorType_t operation;
     cudnnBackendAttributeName_t convolution, input, weights, output, alpha, beta;
@@ -231,7 +263,7 @@ void Graph::convolution(Conv2dPass pass, const Conv2dShape& o, Tensor input, Ten
   operation.set(names.weights, *weights.descriptor);
   operation.set(names.output, *output.descriptor);
   operation.set(names.alpha, 1.0F);
-  operation.set(names.beta, 0.0F);
+  operation.set(names.beta, adds ? 1.0F : 0.0F);
   operation.finalize();
   operations_.push_back(std::move(operation));
 }
@@ -300,32 +332,44 @@ std::vector<Descriptor> proposals(const Graph& graph, const Descriptor& finalize
 Plan::Plan(Descriptor configuration, std::shared_ptr<const Target> target)
     : target_(std::move(target)),
       configuration_(std::move(configuration)),
-      plan_(CUDNN_BACKEND_EXECUTION_PLAN_DESCRIPTOR) {
+      plan_(CUDNN_BACKEND_EXECUTION_PLAN_DESCRIPTOR),
+      identity_(identity_of(configuration_)),
+      name_("cudnn:" + identity_.substr(0, identity_.find(' ', identity_.find(' ') + 1))) {
   target_->name_in(plan_, CUDNN_ATTR_EXECUTION_PLAN_HANDLE);
   target_->describe_in(plan_, CUDNN_ATTR_EXECUTION_PLAN_DEVICEPROP);
   plan_.set(CUDNN_ATTR_EXECUTION_PLAN_ENGINE_CONFIG, configuration_);
   plan_.finalize();
   workspace_bytes_ = plan_.get<int64_t>(CUDNN_ATTR_EXECUTION_PLAN_WORKSPACE_SIZE);
-  name_ = "cudnn:engine " +
-          std::to_string(engine_of(configuration_).get<int64_t>(CUDNN_ATTR_ENGINE_GLOBAL_INDEX));
 }
 
-std::unique_ptr<const Plan> make_plan(const Graph& graph, const Rules& rules) {
+std::vector<std::unique_ptr<const Plan>> make_plans(const Graph& graph, const Rules& rules,
+                                                    size_t most, const std::string& identity) {
   const Descriptor finalized = graph.finalized();
+  std::vector<std::unique_ptr<const Plan>> plans;
+  std::set<std::string> seen;  // heuristics repeat each other
   std::string why_not;
   for (const cudnnBackendHeurMode_t heuristic : kHeuristics) {
+    if (plans.size() == most || (heuristic == CUDNN_HEUR_MODE_FALLBACK && !plans.empty())) break;
     for (Descriptor& configuration : proposals(graph, finalized, heuristic, rules, why_not)) {
+      const std::string found = identity_of(configuration);
+      if (!seen.insert(found).second || (!identity.empty() && found != identity)) continue;
+      if (!plans.empty() && compiles(configuration)) continue;  // seconds, for one among others
       try {
         auto plan = std::make_unique<const Plan>(std::move(configuration), graph.shared_target());
-        if (plan->workspace_bytes() <= rules.workspace_limit) return plan;
-        append(why_not, plan->name() + " needs a workspace of " +
-                            std::to_string(plan->workspace_bytes()) + " bytes");
+        if (plan->workspace_bytes() > rules.workspace_limit) {
+          append(why_not, plan->name() + " needs a workspace of " +
+                              std::to_string(plan->workspace_bytes()) + " bytes");
+          continue;
+        }
+        plans.push_back(std::move(plan));
+        if (plans.size() == most) break;
       } catch (const Refusal& refusal) {
         append(why_not, refusal.what());
       }
     }
   }
-  throw Refusal(why_not);
+  if (plans.empty()) throw Refusal(why_not);
+  return plans;
 }
 
 void Plan::execute(Cuda device, const std::vector<Binding>& tensors) const {

@@ -54,7 +54,12 @@ GLASSNET_ATTRIBUTE_TYPE(cudnnConvolutionMode_t, CONVOLUTION_MODE)
 GLASSNET_ATTRIBUTE_TYPE(cudnnPointwiseMode_t, POINTWISE_MODE)
 GLASSNET_ATTRIBUTE_TYPE(cudnnBackendHeurMode_t, HEUR_MODE)
 GLASSNET_ATTRIBUTE_TYPE(cudnnBackendNumericalNote_t, NUMERICAL_NOTE)
+GLASSNET_ATTRIBUTE_TYPE(cudnnBackendBehaviorNote_t, BEHAVIOR_NOTE)
 GLASSNET_ATTRIBUTE_TYPE(cudnnBackendKnobType_t, KNOB_TYPE)
+GLASSNET_ATTRIBUTE_TYPE(cudnnGenStatsMode_t, GENSTATS_MODE)
+GLASSNET_ATTRIBUTE_TYPE(cudnnReduceTensorOp_t, REDUCTION_OPERATOR_TYPE)
+GLASSNET_ATTRIBUTE_TYPE(cudnnBackendNormMode_t, NORM_MODE)
+GLASSNET_ATTRIBUTE_TYPE(cudnnBackendNormFwdPhase_t, NORM_FWD_PHASE)
 #undef GLASSNET_ATTRIBUTE_TYPE
 
 // One of cuDNN's descriptors. Everything throws Refusal with cuDNN's reason.
@@ -101,9 +106,10 @@ class Descriptor {
     values.resize(static_cast<size_t>(found));
     return values;
   }
-  // Descriptors of `type`, which an attribute consists of.
+  // Descriptors of `type`, which an attribute consists of; at most `room`, for attributes that do
+  // not tell how many there are.
   std::vector<Descriptor> get_all(cudnnBackendAttributeName_t name,
-                                  cudnnBackendDescriptorType_t type) const;
+                                  cudnnBackendDescriptorType_t type, int64_t room = 0) const;
 
   cudnnBackendDescriptor_t raw() const { return raw_; }
 
@@ -153,30 +159,40 @@ class Graph {
   // A tensor in memory, channels last, which the caller gives under the name `id`. Its address is a
   // multiple of `alignment` bytes.
   Tensor tensor(int64_t id, cudnnDataType_t type, const Dims& dims, int64_t alignment);
-  // A float32 tensor between two operations, which never reaches memory.
-  Tensor between(const Dims& dims);
+  // A tensor between two operations, which never reaches memory.
+  Tensor between(const Dims& dims, cudnnDataType_t type = CUDNN_DATA_FLOAT);
 
   // Groups follow from the channels of input and weights. The pass decides which of the three is
-  // the result, or rather its gradient.
+  // the result, or rather its gradient; with `adds`, it is added to what is there.
   void convolution(Conv2dPass pass, const Conv2dShape& shape, Tensor input, Tensor weights,
-                   Tensor output);
+                   Tensor output, bool adds = false);
   // output = a + b, b broadcast.
   void add(Tensor a, Tensor b, Tensor output);
   void relu(Tensor a, Tensor output);
+  // output = mode(a, b), b broadcast, or mode(a) where that is null.
+  void pointwise(cudnnPointwiseMode_t mode, Tensor a, const Tensor* b, Tensor output);
+  // One of any other kind, finished, between tensors of this graph.
+  void operation(Descriptor finished) { operations_.push_back(std::move(finished)); }
 
   const Target& target() const { return *target_; }
   std::shared_ptr<const Target> shared_target() const { return target_; }
+  // What is in memory.
+  struct Operand {
+    int64_t id;
+    size_t bytes;
+  };
+  const std::vector<Operand>& operands() const { return operands_; }
   // The operations as one descriptor.
   Descriptor finalized() const;
 
  private:
   Tensor keep(int64_t id, cudnnDataType_t type, const Dims& dims, int64_t alignment,
               bool in_memory);
-  void pointwise(cudnnPointwiseMode_t mode, Tensor a, const Tensor* b, Tensor output);
 
   std::shared_ptr<const Target> target_;
   std::vector<std::unique_ptr<const Descriptor>> tensors_;
   std::vector<Descriptor> operations_;
+  std::vector<Operand> operands_;
   int64_t next_between_ = -1;
 };
 using Tensor = Graph::Tensor;
@@ -204,6 +220,9 @@ class Plan {
   Plan(Descriptor configuration, std::shared_ptr<const Target> target);
 
   const std::string& name() const { return name_; }  // "cudnn:engine 38"
+  // "engine 38 2=1 13=0": with what is set about the engine, which makes it the same plan in every
+  // process with the same cuDNN.
+  const std::string& identity() const { return identity_; }
   int64_t workspace_bytes() const { return workspace_bytes_; }
 
   struct Binding {
@@ -217,11 +236,16 @@ class Plan {
   std::shared_ptr<const Target> target_;
   Descriptor configuration_, plan_;
   int64_t workspace_bytes_ = 0;
-  std::string name_;
+  std::string identity_, name_;
 };
 
-// The first proposal that becomes a plan. Throws Refusal, with all reasons, when none does.
-std::unique_ptr<const Plan> make_plan(const Graph& graph, const Rules& rules);
+// Up to `most` proposals that become plans, the most promising first; with an `identity`, only the
+// one of that identity. Throws Refusal, with all reasons, when none does.
+std::vector<std::unique_ptr<const Plan>> make_plans(const Graph& graph, const Rules& rules,
+                                                    size_t most, const std::string& identity = "");
+inline std::unique_ptr<const Plan> make_plan(const Graph& graph, const Rules& rules) {
+  return std::move(make_plans(graph, rules, 1).front());
+}
 
 // The device's handle as a target. Throws Error when the library that was loaded is too old.
 std::shared_ptr<const Target> target_of(int index);

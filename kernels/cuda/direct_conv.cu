@@ -49,12 +49,12 @@ __global__ void direct_forward_kernel(const T* x, const T* w, const T* bias, T* 
 
 // One thread, one element of dx: what the outputs took from it.
 template <class T>
-__global__ void direct_backward_data_kernel(const T* dy, const T* w, T* dx, Sizes o) {
+__global__ void direct_backward_data_kernel(const T* dy, const T* w, const T* z, T* dx, Sizes o) {
   const int64_t count = o.n * o.h * o.w * o.c, step = int64_t{gridDim.x} * kBlock;
   for (int64_t i = int64_t{blockIdx.x} * kBlock + threadIdx.x; i < count; i += step) {
     const int64_t c = i % o.c, column = i / o.c % o.w, h = i / (o.c * o.w) % o.h;
     const int64_t n = i / (o.c * o.w * o.h), group = c / o.channels;
-    float sum = 0;
+    float sum = z != nullptr ? to_float(z[i]) : 0.0F;
     for (int64_t r = 0; r < o.r; ++r) {
       const int64_t ph = h + o.pad_h - r * o.dilation_h;
       if (ph < 0 || ph % o.stride_h != 0 || ph / o.stride_h >= o.p) continue;
@@ -111,10 +111,12 @@ void conv2d_forward(Cuda device, const T* x, const T* w, const T* bias, T* y,
 }
 
 template <class T>
-void conv2d_backward_data(Cuda device, const T* dy, const T* w, T* dx, const Conv2dShape& shape) {
+void conv2d_backward_data(Cuda device, const T* dy, const T* w, const T* z, T* dx,
+                          const Conv2dShape& shape) {
   const Sizes o = sizes_of(shape);
   launch<direct_backward_data_kernel<T>>(
-      device, {.grid = blocks_for(o.n * o.h * o.w * o.c, kBlock), .block = kBlock}, dy, w, dx, o);
+      device, {.grid = blocks_for(o.n * o.h * o.w * o.c, kBlock), .block = kBlock}, dy, w, z, dx,
+      o);
 }
 
 template <class T>
@@ -127,9 +129,9 @@ void conv2d_backward_weight(Cuda device, const T* dy, const T* x, T* dw, const C
       device, {.grid = static_cast<unsigned>(blocks), .block = kBlock}, dy, x, dw, o, lanes);
 }
 
-#define GLASSNET_INSTANTIATE(T)                                                             \
-  template void conv2d_forward(Cuda, const T*, const T*, const T*, T*, const Conv2dShape&); \
-  template void conv2d_backward_data(Cuda, const T*, const T*, T*, const Conv2dShape&);     \
+#define GLASSNET_INSTANTIATE(T)                                                                   \
+  template void conv2d_forward(Cuda, const T*, const T*, const T*, T*, const Conv2dShape&);       \
+  template void conv2d_backward_data(Cuda, const T*, const T*, const T*, T*, const Conv2dShape&); \
   template void conv2d_backward_weight(Cuda, const T*, const T*, T*, const Conv2dShape&);
 GLASSNET_INSTANTIATE(float)
 GLASSNET_INSTANTIATE(bfloat16)

@@ -12,8 +12,10 @@ namespace glassnet::kernels::direct {
 template <class T>
 void conv2d_forward(Cuda device, const T* x, const T* w, const T* bias, T* y,
                     const Conv2dShape& shape);
+// dx = the gradient with respect to x, + z where that is not null; dx may be z.
 template <class T>
-void conv2d_backward_data(Cuda device, const T* dy, const T* w, T* dx, const Conv2dShape& shape);
+void conv2d_backward_data(Cuda device, const T* dy, const T* w, const T* z, T* dx,
+                          const Conv2dShape& shape);
 // Of dbias the caller takes care: it is a sum over rows.
 template <class T>
 void conv2d_backward_weight(Cuda device, const T* dy, const T* x, T* dw, const Conv2dShape& shape);

@@ -104,16 +104,25 @@ void conv2d_forward(Cuda device, const T* x, const T* w, const T* bias, T* y,
 }
 
 template <class T>
-void conv2d_backward_data(Cuda device, const T* dy, const T* w, T* dx, const Conv2dShape& o) {
+void conv2d_add_backward_data(Cuda device, const T* dy, const T* w, const T* z, T* dx,
+                              const Conv2dShape& o) {
   if (o.input_size() == 0) return;
   prepare(device, Conv2dPass::kBackwardData, dtype_of<T>, o);
-  if (runs_directly(o)) return direct::conv2d_backward_data(device, dy, w, dx, o);
+  if (runs_directly(o)) return direct::conv2d_backward_data(device, dy, w, z, dx, o);
   simt::queue_library(device.stream, [=] {
     const Read<T> output(dy, o.output_size(), kConvolution),
-        weights(w, o.weights_size(), kConvolution);
+        weights(w, o.weights_size(), kConvolution), sum(z, o.input_size(), kConvolution);
     Written<T> input(dx, o.input_size(), kConvolution);
     conv2d_backward_data(Cpu{}, output.get(), weights.get(), input.get(), o);
+    if (z == nullptr) return;
+    for (int64_t i = 0; i < o.input_size(); ++i) input.get()[i] += sum.get()[i];
   });
+}
+
+template <class T>
+void conv2d_backward_data(Cuda device, const T* dy, const T* w, T* dx, const Conv2dShape& o) {
+  const T* nothing = nullptr;
+  conv2d_add_backward_data(device, dy, w, nothing, dx, o);
 }
 
 template <class T>
@@ -160,6 +169,8 @@ void matmul(Cuda device, const T* a, const T* b, const T* bias, T* c, const Matm
 #define GLASSNET_INSTANTIATE(T)                                                                  \
   template void conv2d_forward(Cuda, const T*, const T*, const T*, T*, const Conv2dShape&);      \
   template void conv2d_backward_data(Cuda, const T*, const T*, T*, const Conv2dShape&);          \
+  template void conv2d_add_backward_data(Cuda, const T*, const T*, const T*, T*,                 \
+                                         const Conv2dShape&);                                    \
   template void conv2d_backward_weight(Cuda, const T*, const T*, T*, T*, const Conv2dShape&);    \
   template void conv2d_bias_add_relu(Cuda, const T*, const T*, const float*, const T*, T*, bool, \
                                      const Conv2dShape&);                                        \
