@@ -143,8 +143,8 @@ bool is_resolved(double weight, double standard_error) {
   return std::abs(weight) > 2 * standard_error;
 }
 
-ExplainOptions explain_options(const PictureFacts& facts, const MethodOptions& options) {
-  ExplainOptions result{.target = facts.target, .layers = options.layers};
+ExplainOptions explain_options(const MethodOptions& options) {
+  ExplainOptions result{.layers = options.layers};
   result.noise.seed = options.seed;
   if (options.progress) {
     const auto tell = [&options](const char* what) {
@@ -156,6 +156,18 @@ ExplainOptions explain_options(const PictureFacts& facts, const MethodOptions& o
     result.occlusion.progress = tell("windows");
   }
   return result;
+}
+ExplainOptions explain_options(const PictureFacts& facts, const MethodOptions& options) {
+  ExplainOptions result = explain_options(options);
+  result.target = facts.target;
+  return result;
+}
+
+MethodResult result_of(const std::string& method, Explanation explanation) {
+  return {.method = method,
+          .map = explanation.map.to(Device{}),
+          .is_signed = explanation.is_signed,
+          .figures = std::move(explanation.figures)};
 }
 
 }  // namespace
@@ -294,15 +306,25 @@ MethodResult explain_by(const std::string& method, LoadedModel& network, Picture
         {.picture = facts.picture, .superpixels = superpixels, .classes = {facts.target.of}}, how);
     result = of_lime(std::move(of), std::move(superpixels), network, facts, options);
   } else {
-    Explanation explanation =
-        explain(*network.model, facts.input, method, explain_options(facts, options));
-    result = {.method = method,
-              .map = explanation.map.to(Device{}),
-              .is_signed = explanation.is_signed,
-              .figures = std::move(explanation.figures)};
+    result = result_of(
+        method, explain(*network.model, facts.input, method, explain_options(facts, options)));
   }
   measure_trust(result, network, facts, options);
   return result;
+}
+
+std::vector<MethodResult> explain_together(const std::string& method, LoadedModel& network,
+                                           const Tensor& inputs, std::vector<PictureFacts*>& facts,
+                                           const MethodOptions& options) {
+  std::vector<Target> targets;
+  for (const PictureFacts* one : facts) targets.push_back(one->target);
+  std::vector<MethodResult> results;
+  for (Explanation& explanation :
+       explain_each(*network.model, inputs, method, targets, explain_options(options))) {
+    results.push_back(result_of(method, std::move(explanation)));
+    measure_trust(results.back(), network, *facts[results.size() - 1], options);
+  }
+  return results;
 }
 
 void measure_trust(MethodResult& result, LoadedModel& network, PictureFacts& facts,

@@ -348,6 +348,22 @@ TEST_F(DeviceTraining, ExplanationsAgreeWithTheCpu) {
   }
 }
 
+TEST_F(DeviceTraining, ExplanationsOfSeveralImagesAgreeWithTheCpu) {
+  const std::unique_ptr<Module> here = fresh({}), there = fresh(device_);
+  for (Module* net : {here.get(), there.get()}) net->set_requires_grad(false);
+  const Tensor images = random_batch(3, 24, 3, {}).images;
+  const std::vector<Target> targets = {{3, 1}, 0, 4};
+  for (const char* method : {"gradcam", "layercam", "saliency", "inputxgradient"}) {
+    const ExplainOptions options{.layers = {"maxpool"}};
+    const std::vector<Explanation> maps =
+        explain_each(*there, images.to(device_), method, targets, options);
+    const std::vector<Explanation> expected = explain_each(*here, images, method, targets, options);
+    for (size_t i = 0; i < targets.size(); ++i) {
+      EXPECT_TRUE(near_normwise(maps[i].map, expected[i].map, 1e-4)) << method;
+    }
+  }
+}
+
 // A block whose shortcut leaves it before the layer that is looked at, "bn1".
 struct ShortcutNet : Module {
   Conv2d& conv1 =
