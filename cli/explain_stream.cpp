@@ -3,6 +3,8 @@
 #include <algorithm>
 #include <utility>
 
+#include "tensor/overlap.h"
+
 namespace glassnet::cli {
 namespace {
 
@@ -20,7 +22,12 @@ class Stream {
   Stream(LoadedModel& network, const std::vector<std::string>& methods,
          const MethodOptions& options, const std::function<std::optional<PictureFacts>()>& next,
          const std::function<void(int64_t, const ExplainedPicture&)>& done)
-      : network_(network), methods_(methods), options_(options), next_(next), done_(done) {}
+      : network_(network),
+        methods_(methods),
+        options_(options),
+        next_(next),
+        done_(done),
+        beside_(network.model->device()) {}
 
   void run() {
     if (std::ranges::count(methods_, kLime) == 0) {
@@ -90,7 +97,11 @@ class Stream {
     if (for_lime_ == count_ && !begin_some()) return {};
     Begun& begun = begun_.at(for_lime_++);
     const PictureFacts& facts = begun.picture.facts;
-    begun.superpixels = superpixels_of(facts.picture, options_, network_.model->device());
+    {
+      // Beside the samples of earlier pictures, which a GPU is at work on.
+      const SideQueue::Scope scope(beside_);
+      begun.superpixels = superpixels_of(facts.picture, options_, network_.model->device());
+    }
     return LimeJob{
         .picture = facts.picture, .superpixels = begun.superpixels, .classes = {facts.target.of}};
   }
@@ -98,8 +109,7 @@ class Stream {
   void receive(int64_t number, LimeResult lime) {
     Begun& begun = begun_.at(number);
     PictureFacts& facts = begun.picture.facts;
-    MethodResult result =
-        of_lime(std::move(lime), std::move(begun.superpixels), network_, facts, options_);
+    MethodResult result = of_lime(std::move(lime), std::move(begun.superpixels), options_);
     measure_trust(result, network_, facts, options_);
     begun.picture.results[kLime] = std::move(result);
   }
@@ -117,6 +127,7 @@ class Stream {
   const MethodOptions& options_;
   const std::function<std::optional<PictureFacts>()>& next_;
   const std::function<void(int64_t, const ExplainedPicture&)>& done_;
+  SideQueue beside_;
   int64_t count_ = 0;               // of pictures begun
   int64_t for_lime_ = 0;            // the next of them that LIME gets
   std::map<int64_t, Begun> begun_;  // not yet handed over, by number

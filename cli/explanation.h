@@ -84,9 +84,8 @@ std::vector<MethodResult> explain_together(const std::string& method, LoadedMode
                                            const Tensor& inputs, std::vector<PictureFacts*>& facts,
                                            const MethodOptions& options);
 // Of a LIME that was computed elsewhere. Where its forward passes were not in float32, the figures
-// also say how far the weights of its first samples are from those in float32, at most.
-MethodResult of_lime(LimeResult lime, Superpixels superpixels, LoadedModel& network,
-                     const PictureFacts& facts, const MethodOptions& options);
+// also say how far the weights of a few of its samples are from those in float32, at most.
+MethodResult of_lime(LimeResult lime, Superpixels superpixels, const MethodOptions& options);
 void measure_trust(MethodResult& result, LoadedModel& network, PictureFacts& facts,
                    const MethodOptions& options);
 

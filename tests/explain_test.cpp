@@ -79,11 +79,12 @@ TEST(Explain, OfEachOfSeveralImagesIsAsOfOne) {
   }
   for (const std::vector<std::string>& layers :
        {std::vector<std::string>{"features"}, {"features", "features.0"}}) {
-    const ExplainOptions options{.layers = layers, .noise = {.samples = 2}};
+    const ExplainOptions options{.layers = layers, .integration = {.nodes = 2}};
     for (const std::vector<Target>& targets :
          {std::vector<Target>{{1, 2}, 0, {2, 0}}, {0, 1, 1}, {{0, 1}, {1, 0}, {2, 1}}}) {
-      for (const std::string& method : explanation_methods()) {
-        if (method == "guided-gradcam" && layers.size() > 1) continue;
+      for (const char* method :
+           {"gradcam", "gradcam++", "hirescam", "layercam", "xgradcam", "eigencam", "saliency",
+            "inputxgradient", "ig", "guided-backprop"}) {
         const std::vector<Explanation> each = explain_each(net, images, method, targets, options);
         ASSERT_EQ(each.size(), 3U);
         for (int64_t i = 0; i < kImages; ++i) {
