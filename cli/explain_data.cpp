@@ -118,7 +118,7 @@ class PicturesAhead {
         next_(first),
         card_(network.card),
         on_cpu_(network.model->device().type == DeviceType::kCpu),
-        ahead_(on_cpu_ ? 1 : std::max<size_t>(std::thread::hardware_concurrency(), 2)) {}
+        ahead_(on_cpu_ ? 1 : 2 * std::max<size_t>(std::thread::hardware_concurrency(), 1)) {}
 
   Image next() {
     for (; next_ < items_.size() && pictures_.size() < ahead_; ++next_) {
