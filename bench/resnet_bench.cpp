@@ -8,6 +8,11 @@
 // ready on the device, so that neither decoding nor augmentation is timed. In mode `eager` every
 // step is queued kernel by kernel; in mode `graph` it is replayed from a recorded CUDA graph.
 //
+// On request (--what lime,gradcam,saliency) explanations: a step of `lime` is `batch` drawn
+// pictures one after the other, as those of a data set, from their pixels to the fit of 1,000
+// samples each, their superpixels included; one of the others is the maps of `batch` images at
+// once, fetched.
+//
 // A measurement takes groups of steps of at least half a second, with a wait for the device at the
 // end of each (a training step tells its loss and so waits every time); `images/s` and `ms` are
 // those of the median group. On the CPU, `of_peak` compares with the multiply-adds that the machine
@@ -24,19 +29,26 @@
 #include <algorithm>
 #include <chrono>
 #include <functional>
+#include <memory>
+#include <optional>
 #include <string>
 #include <utility>
 #include <vector>
 
 #include "bench/machine_peak.h"
 #include "data/loader.h"
+#include "data/scenes.h"
 #include "models/resnet.h"
 #include "models/summary.h"
 #include "nn/graphed.h"
+#include "tensor/overlap.h"
 #include "tensor/plan_folder.h"
 #include "tensor/random.h"
 #include "training/optimizer.h"
 #include "training/train_step.h"
+#include "xai/explain.h"
+#include "xai/lime.h"
+#include "xai/superpixels.h"
 
 #if defined(GLASSNET_CUDA)
 #include "kernels/cuda/runtime.h"
@@ -171,6 +183,64 @@ void train_step(benchmark::State& state, const Case& c) {
   measure(state, c, 2.0 * static_cast<double>(c.batch * (3 * summary.multiply_adds - stem)), step);
 }
 
+// Of an image.
+double multiply_adds_of(const Case& c) {
+  const auto model = make_model(c.model, {.classes = kClasses});
+  return static_cast<double>(summarise(*model, c.image_size).multiply_adds);
+}
+
+std::unique_ptr<Module> frozen_model(const Case& c) {
+  auto model = make_model(c.model, {.classes = kClasses});
+  initialise(*model, /*seed=*/0);
+  model->eval();
+  model->set_requires_grad(false);
+  model->to(device);
+  return model;
+}
+
+void lime_of_pictures(benchmark::State& state, const Case& c) {
+  const auto model = frozen_model(c);
+  std::vector<Image> pictures;
+  for (int64_t i = 0; i < c.batch; ++i) {
+    pictures.push_back(
+        draw_scene(/*label=*/0, /*seed=*/0, static_cast<uint64_t>(i), c.image_size).image);
+  }
+  SideQueue beside(device);
+  const LimeOptions options{.precision = type_of(c.precision)};
+  const auto step = [&] {
+    size_t next = 0;
+    lime_stream(
+        *model,
+        [&]() -> std::optional<LimeJob> {
+          if (next == pictures.size()) return {};
+          const Image& picture = pictures[next++];
+          const SideQueue::Scope scope(beside);
+          const Tensor pixels = Tensor::from(picture.rgb, {picture.height, picture.width, 3});
+          return LimeJob{.picture = picture, .superpixels = quickshift(pixels, {}, device)};
+        },
+        [](int64_t, const LimeResult&) {}, options);
+  };
+  step();
+  const double samples = static_cast<double>(c.batch * options.samples);
+  measure(state, c, 2.0 * samples * multiply_adds_of(c), step);
+}
+
+// A map's gradients are taken to cost what the forward pass does.
+void maps(benchmark::State& state, const Case& c, const char* method, double passes) {
+  const auto model = frozen_model(c);
+  const Tensor images = random_images(c);
+  const std::vector<Target> targets(static_cast<size_t>(c.batch), Target(0));
+  const auto step = [&] { explain_each(*model, images, method, targets, {}); };
+  for (int i = 0; i < kWarmUpSteps; ++i) step();
+  measure(state, c, 2.0 * passes * static_cast<double>(c.batch) * multiply_adds_of(c), step);
+}
+void grad_cam(benchmark::State& state, const Case& c) {
+  maps(state, c, "gradcam", 1);
+}
+void saliency_maps(benchmark::State& state, const Case& c) {
+  maps(state, c, "saliency", 2);
+}
+
 void register_case(const char* what, void (*run)(benchmark::State&, const Case&), const Case& c) {
   const std::string name = fmt::format("{}/{}/{}px/batch:{}/{}/{}", what, c.model, c.image_size,
                                        c.batch, c.precision, c.graph ? "graph" : "eager");
@@ -195,6 +265,7 @@ int main(int argc, char** argv) {
   using namespace glassnet;
   std::string device_name = "cpu";
   std::vector<std::string> models, precisions = {"fp32"}, modes = {"eager"};
+  std::vector<std::string> what = {"forward", "train"};
   std::vector<int> image_sizes;
   std::vector<int64_t> batches = {1, 32};
   CLI::App app("Times residual networks; what it does not know goes to Google Benchmark.");
@@ -211,6 +282,10 @@ int main(int argc, char** argv) {
   app.add_option("--mode", modes, "eager, graph")
       ->delimiter(',')
       ->check(CLI::IsMember({"eager", "graph"}))
+      ->capture_default_str();
+  app.add_option("--what", what, "forward, train, lime, gradcam, saliency")
+      ->delimiter(',')
+      ->check(CLI::IsMember({"forward", "train", "lime", "gradcam", "saliency"}))
       ->capture_default_str();
   CLI11_PARSE(app, argc, argv);
   try {
@@ -238,8 +313,14 @@ int main(int argc, char** argv) {
       for (const std::string& mode : modes) {
         for (const int64_t batch : batches) {
           const Case c = {model, image_size, batch, precision, mode == "graph"};
-          register_case("forward", forward, c);
-          register_case("train", train_step, c);
+          const auto add = [&](const char* name, void (*run)(benchmark::State&, const Case&)) {
+            if (std::ranges::count(what, name) > 0) register_case(name, run, c);
+          };
+          add("forward", forward);
+          add("train", train_step);
+          add("lime", lime_of_pictures);
+          add("gradcam", grad_cam);
+          add("saliency", saliency_maps);
         }
       }
     }

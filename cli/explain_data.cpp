@@ -1,8 +1,11 @@
 #include "cli/explain_data.h"
 
 #include <algorithm>
+#include <deque>
+#include <future>
 #include <map>
 #include <optional>
+#include <thread>
 #include <utility>
 
 #include <fmt/format.h>
@@ -106,6 +109,37 @@ void require_same_images(const ExplanationFolder& folder, const std::vector<Item
   });
 }
 
+// The items' pictures in their order. For a network on a GPU threads decode some ahead; on the CPU
+// they would take from the network what they give, so that each is decoded when it is asked for.
+class PicturesAhead {
+ public:
+  PicturesAhead(const std::vector<Item>& items, size_t first, const LoadedModel& network)
+      : items_(items),
+        next_(first),
+        card_(network.card),
+        on_cpu_(network.model->device().type == DeviceType::kCpu),
+        ahead_(on_cpu_ ? 1 : 2 * std::max<size_t>(std::thread::hardware_concurrency(), 1)) {}
+
+  Image next() {
+    for (; next_ < items_.size() && pictures_.size() < ahead_; ++next_) {
+      pictures_.push_back(std::async(
+          on_cpu_ ? std::launch::deferred : std::launch::async,
+          [this, item = next_] { return prepare_picture(items_[item].sample.path, card_); }));
+    }
+    std::future<Image> first = std::move(pictures_.front());
+    pictures_.pop_front();
+    return first.get();
+  }
+
+ private:
+  const std::vector<Item>& items_;
+  size_t next_;
+  const ModelCard& card_;
+  bool on_cpu_;
+  size_t ahead_;  // a thread each
+  std::deque<std::future<Image>> pictures_;
+};
+
 // Explains the items that the folder does not hold yet.
 void explain_items(LoadedModel& network, const DataRequest& request, const MethodOptions& options,
                    const std::vector<Item>& items, ExplanationFolder& folder, Progress& progress) {
@@ -113,12 +147,13 @@ void explain_items(LoadedModel& network, const DataRequest& request, const Metho
   const Question question(request.target, request.against, classes);
   const auto before = static_cast<size_t>(folder.rows());
   size_t next = before;
+  PicturesAhead pictures(items, before, network);
   const auto facts_of_next = [&]() -> std::optional<PictureFacts> {
     if (next == items.size()) return {};
     const Item& item = items[next++];
-    const Image picture = prepare_picture(item.sample.path, network.card);
+    const Image picture = pictures.next();
     return PictureFacts{.picture = picture,
-                        .input = network_input(picture, network.card).to(network.model->device()),
+                        .input = network_input(picture, network.card),
                         .target = question.about(item.predicted, item.sample.label)};
   };
   const auto write = [&](int64_t number, const ExplainedPicture& explained) {

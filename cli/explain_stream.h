@@ -17,8 +17,9 @@ struct ExplainedPicture {
   std::map<std::string, MethodResult> results;  // by method
 };
 
-// `next` gives none after the last picture; `done` gets the number of a picture, counted from 0, in
-// order. LIME's samples of several pictures may share batches, so that a picture waits for its LIME
+// `next` gives none after the last picture, and inputs on any device; `done` gets the number of a
+// picture, counted from 0, in order. On a GPU, methods other than LIME see several pictures at
+// once. LIME's samples of several pictures may share batches, so that a picture waits for its LIME
 // while others are begun.
 void explain_stream(LoadedModel& network, const std::vector<std::string>& methods,
                     const MethodOptions& options,

@@ -116,35 +116,13 @@ Tensor map_of(const LimeResult& lime, const Superpixels& superpixels) {
   return Tensor::from(values, superpixels.labels.shape());
 }
 
-// The largest difference between the weights of a few samples in `options.precision` and in
-// float32.
-double deviation_from_float32(LoadedModel& network, const PictureFacts& facts,
-                              const Superpixels& superpixels, LimeOptions options) {
-  constexpr int64_t kSamples = 64;
-  options.sampling = LimeSampling::kFixed;
-  options.samples = kSamples;
-  const auto weights_in = [&](DType precision) {
-    options.precision = precision;
-    return lime(
-               *network.model,
-               {.picture = facts.picture, .superpixels = superpixels, .classes = {facts.target.of}},
-               options)
-        .weights.to_vector<double>();
-  };
-  const std::vector<double> low = weights_in(options.precision);
-  const std::vector<double> exact = weights_in(DType::kFloat32);
-  double largest = 0;
-  for (size_t i = 0; i < low.size(); ++i) largest = std::max(largest, std::abs(low[i] - exact[i]));
-  return largest;
-}
-
 // Whether the sign of a weight is known: it is farther from 0 than two standard errors.
 bool is_resolved(double weight, double standard_error) {
   return std::abs(weight) > 2 * standard_error;
 }
 
-ExplainOptions explain_options(const PictureFacts& facts, const MethodOptions& options) {
-  ExplainOptions result{.target = facts.target, .layers = options.layers};
+ExplainOptions explain_options(const MethodOptions& options) {
+  ExplainOptions result{.layers = options.layers};
   result.noise.seed = options.seed;
   if (options.progress) {
     const auto tell = [&options](const char* what) {
@@ -156,6 +134,18 @@ ExplainOptions explain_options(const PictureFacts& facts, const MethodOptions& o
     result.occlusion.progress = tell("windows");
   }
   return result;
+}
+ExplainOptions explain_options(const PictureFacts& facts, const MethodOptions& options) {
+  ExplainOptions result = explain_options(options);
+  result.target = facts.target;
+  return result;
+}
+
+MethodResult result_of(const std::string& method, Explanation explanation) {
+  return {.method = method,
+          .map = explanation.map.to(Device{}),
+          .is_signed = explanation.is_signed,
+          .figures = std::move(explanation.figures)};
 }
 
 }  // namespace
@@ -235,7 +225,8 @@ bool look_at_layers(const std::vector<std::string>& methods) {
 
 LimeOptions lime_options(const MethodOptions& options, const ModelCard& card) {
   LimeOptions result{.seed = options.seed,
-                     .normalization = {.mean = card.mean, .stddev = card.std}};
+                     .normalization = {.mean = card.mean, .stddev = card.std},
+                     .float32_samples = 64};
   if (options.samples == "auto") {
     result.sampling = LimeSampling::kAuto;
   } else if (options.samples == "exact") {
@@ -261,17 +252,14 @@ Superpixels superpixels_of(const Image& picture, const MethodOptions& options, D
   return (*method)(pixels, device);
 }
 
-MethodResult of_lime(LimeResult lime, Superpixels superpixels, LoadedModel& network,
-                     const PictureFacts& facts, const MethodOptions& options) {
+MethodResult of_lime(LimeResult lime, Superpixels superpixels, const MethodOptions& options) {
   MethodResult result{.method = kLime, .map = map_of(lime, superpixels), .is_signed = true};
   result.figures = {{"R2", lime.scores[0]},
                     {"local prediction", lime.local_predictions[0]},
                     {"superpixels", static_cast<double>(superpixels.count)},
                     {"samples", static_cast<double>(lime.samples)}};
-  if (options.lime_precision != "fp32") {
-    result.figures.emplace_back(
-        "deviation of " + options.lime_precision,
-        deviation_from_float32(network, facts, superpixels, lime_options(options, network.card)));
+  if (lime.deviation) {
+    result.figures.emplace_back("deviation of " + options.lime_precision, *lime.deviation);
   }
   result.lime = std::move(lime);
   result.superpixels = std::move(superpixels);
@@ -292,17 +280,27 @@ MethodResult explain_by(const std::string& method, LoadedModel& network, Picture
     LimeResult of = lime(
         *network.model,
         {.picture = facts.picture, .superpixels = superpixels, .classes = {facts.target.of}}, how);
-    result = of_lime(std::move(of), std::move(superpixels), network, facts, options);
+    result = of_lime(std::move(of), std::move(superpixels), options);
   } else {
-    Explanation explanation =
-        explain(*network.model, facts.input, method, explain_options(facts, options));
-    result = {.method = method,
-              .map = explanation.map.to(Device{}),
-              .is_signed = explanation.is_signed,
-              .figures = std::move(explanation.figures)};
+    result = result_of(
+        method, explain(*network.model, facts.input, method, explain_options(facts, options)));
   }
   measure_trust(result, network, facts, options);
   return result;
+}
+
+std::vector<MethodResult> explain_together(const std::string& method, LoadedModel& network,
+                                           const Tensor& inputs, std::vector<PictureFacts*>& facts,
+                                           const MethodOptions& options) {
+  std::vector<Target> targets;
+  for (const PictureFacts* one : facts) targets.push_back(one->target);
+  std::vector<MethodResult> results;
+  for (Explanation& explanation :
+       explain_each(*network.model, inputs, method, targets, explain_options(options))) {
+    results.push_back(result_of(method, std::move(explanation)));
+    measure_trust(results.back(), network, *facts[results.size() - 1], options);
+  }
+  return results;
 }
 
 void measure_trust(MethodResult& result, LoadedModel& network, PictureFacts& facts,

@@ -78,10 +78,14 @@ struct MethodResult {
 };
 MethodResult explain_by(const std::string& method, LoadedModel& network, PictureFacts& facts,
                         const MethodOptions& options);
+// The same of several pictures at once (explain_each). `inputs` (N, S, S, 3) are those of their
+// facts. Not for LIME, whose samples fill batches as they are.
+std::vector<MethodResult> explain_together(const std::string& method, LoadedModel& network,
+                                           const Tensor& inputs, std::vector<PictureFacts*>& facts,
+                                           const MethodOptions& options);
 // Of a LIME that was computed elsewhere. Where its forward passes were not in float32, the figures
-// also say how far the weights of its first samples are from those in float32, at most.
-MethodResult of_lime(LimeResult lime, Superpixels superpixels, LoadedModel& network,
-                     const PictureFacts& facts, const MethodOptions& options);
+// also say how far the weights of a few of its samples are from those in float32, at most.
+MethodResult of_lime(LimeResult lime, Superpixels superpixels, const MethodOptions& options);
 void measure_trust(MethodResult& result, LoadedModel& network, PictureFacts& facts,
                    const MethodOptions& options);
 

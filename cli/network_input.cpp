@@ -1,5 +1,6 @@
 #include "cli/network_input.h"
 
+#include <thread>
 #include <utility>
 #include <vector>
 
@@ -47,11 +48,16 @@ Tensor probabilities(Module& model, const Tensor& inputs) {
 Evaluation evaluate(LoadedModel& network, const std::vector<Sample>& samples, int64_t batch_size,
                     DType type) {
   const ModelCard& card = network.card;
+  const Device device = network.model->device();
+  // A GPU is quicker than the loader's usual threads, and the other cores have nothing to do.
+  const bool on_cpu = device.type == DeviceType::kCpu;
+  const int threads = on_cpu ? 0 : static_cast<int>(std::thread::hardware_concurrency());
   Loader images(samples, {.image_size = card.image_size,
                           .fit = parse_fit(card.fit),
                           .normalization = {.mean = card.mean, .stddev = card.std},
                           .batch_size = batch_size,
-                          .device = network.model->device(),
+                          .threads = threads,
+                          .device = device,
                           .dtype = type});
   Progress progress("evaluating", images.images());
   Evaluation evaluation = evaluate(

@@ -9,6 +9,7 @@
 #include "kernels/batch_norm.h"
 #include "kernels/elementwise.h"
 #include "nn/layers.h"
+#include "tensor/graph.h"
 #include "tensor/math.h"
 
 namespace glassnet {
@@ -48,6 +49,8 @@ Folded fold(const Layers& layers, DType type) {
   return folded;
 }
 
+thread_local bool weights_are_watched = false;
+
 // What kept filters are for.
 enum class Use { kForward, kGradient };
 
@@ -61,6 +64,7 @@ class FoldedConv::Kept {
     const auto source = [](const Tensor& x) { return Source{x.raw(), x.version()}; };
     const std::array sources = {source(layers.weight), source(layers.gamma), source(layers.beta),
                                 source(layers.mean), source(layers.var)};
+    if (Graph::recording() && !weights_are_watched) return fold(layers, type);
     const std::lock_guard lock(mutex_);
     if (sources != sources_) {
       kept_.clear();
@@ -72,6 +76,7 @@ class FoldedConv::Kept {
                          : std::array<int64_t, 4>{});
     if (const auto found = kept_.find(key); found != kept_.end()) return found->second;
     Folded folded = fold(layers, type);
+    if (Graph::recording()) return folded;  // made in each replay, in the graph's memory
     if (packed_size > 0) {
       const Tensor plain = std::exchange(folded.weight, Tensor::empty({packed_size}));
       const auto pack = use == Use::kForward ? kernels::conv2d_pack : kernels::conv2d_gradient_pack;
@@ -83,13 +88,14 @@ class FoldedConv::Kept {
   // The gradient of x, from that of the convolution's result.
   Tensor input_gradient(const Layers& layers, const Tensor& dz, const kernels::Conv2dShape& shape,
                         const Needs& needs) {
-    const int64_t packed_size =
-        dz.dtype() == DType::kFloat32 ? kernels::conv2d_gradient_packed_size(Cpu{}, shape) : 0;
+    const bool packs = dz.device().type == DeviceType::kCpu && dz.dtype() == DType::kFloat32;
+    const int64_t packed_size = packs ? kernels::conv2d_gradient_packed_size(Cpu{}, shape) : 0;
     const Tensor filters = get(layers, dz.dtype(), Use::kGradient, shape, packed_size).weight;
     const bool adds = packed_size > 0 && shape.stride_h == 1 && shape.stride_w == 1;
     const Tensor sum = adds ? needs.take_sum(0) : Tensor{};
-    Tensor dx =
-        sum.unique() ? sum : Tensor::empty({shape.n, shape.h, shape.w, shape.c}, dz.dtype());
+    Tensor dx = sum.unique()
+                    ? sum
+                    : Tensor::empty({shape.n, shape.h, shape.w, shape.c}, dz.dtype(), dz.device());
     if (packed_size > 0) {
       kernels::conv2d_packed_backward_data(Cpu{}, dz.data<float>(), filters.data<float>(),
                                            sum.defined() ? sum.data<float>() : nullptr,
@@ -156,8 +162,7 @@ FoldedConv::FoldedConv() : kept_(std::make_shared<Kept>()) {}
 
 bool FoldedConv::differentiates(const Variable& x) {
   const DType type = x.value().dtype();
-  return x.value().device().type == DeviceType::kCpu &&
-         (type == DType::kFloat32 || type == DType::kFloat64);
+  return type == DType::kFloat32 || type == DType::kFloat64;
 }
 
 Variable FoldedConv::operator()(const Conv2d& conv, const BatchNorm2d& bn,
@@ -169,10 +174,8 @@ Variable FoldedConv::operator()(const Conv2d& conv, const BatchNorm2d& bn,
     return conv2d_bias_add_relu(Variable(x), Variable(folded.weight), Variable(folded.bias),
                                 z.defined() ? Variable(z) : Variable{}, options, rectified);
   };
-  if (x.device().type != DeviceType::kCpu) return convolve(fold(layers, x.dtype()));
-
-  const bool packs = x.dtype() == DType::kFloat32;
-  if (!packs && !differentiates(x_)) {
+  const bool packs = x.device().type == DeviceType::kCpu && x.dtype() == DType::kFloat32;
+  if (!differentiates(x_)) {
     return convolve(kept_->get(layers, x.dtype(), Use::kForward, {}, 0));
   }
   const kernels::Conv2dShape shape = conv2d_shape("conv2d", x, layers.weight, options);
@@ -206,6 +209,11 @@ Variable FoldedConv::operator()(const Conv2d& conv, const BatchNorm2d& bn,
         }
         return std::vector{dx, dz, d.weight, d.gamma, d.beta};
       });
+}
+
+WatchesWeights::WatchesWeights() : before_(std::exchange(weights_are_watched, true)) {}
+WatchesWeights::~WatchesWeights() {
+  weights_are_watched = before_;
 }
 
 }  // namespace glassnet

@@ -13,10 +13,10 @@ class BatchNorm2d;
 // w' = w gamma / sqrt(var + eps) and b' = beta - mean gamma / sqrt(var + eps), so that
 // conv(x, w') + b' is the batch norm of conv(x, w) by its running statistics.
 //
-// On the CPU what folding makes is kept until a tensor that went into it is written again; float32
+// What folding makes is kept until a tensor that went into it is written again. On the CPU float32
 // filters are kept only as the kernels read them, and turned for the gradient of x from the first
-// time that one is asked for. On a GPU it is made anew in every call: a recorded graph must follow
-// weights that change between its replays.
+// time that one is asked for. A graph that is recorded on a GPU folds anew in every replay, since
+// weights may change in between, unless WatchesWeights says who would notice.
 //
 // CONVENTION: threads may share it.
 class FoldedConv {
@@ -32,12 +32,25 @@ class FoldedConv {
   Variable operator()(const Conv2d& conv, const BatchNorm2d& bn, const Conv2dOptions& options,
                       const Variable& x, const Variable& z, bool rectified);
 
-  // Whether the op may be recorded for x. Elsewhere it records nothing.
+  // Whether the op may be recorded for x: of float32 or float64. Elsewhere it records nothing.
   static bool differentiates(const Variable& x);
 
  private:
   class Kept;
   std::shared_ptr<Kept> kept_;  // with recorded ops, which may outlive the layers
+};
+
+// While one lives, graphs that this thread records read the filters that are kept: whoever replays
+// them records anew when a weight has changed (Tensor::version).
+class WatchesWeights {
+ public:
+  WatchesWeights();
+  ~WatchesWeights();
+  WatchesWeights(const WatchesWeights&) = delete;
+  WatchesWeights& operator=(const WatchesWeights&) = delete;
+
+ private:
+  bool before_;
 };
 
 }  // namespace glassnet

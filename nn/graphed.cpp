@@ -1,6 +1,17 @@
 #include "nn/graphed.h"
 
+#include "nn/folded_conv.h"
+
 namespace glassnet {
+
+GraphedForward::GraphedForward(Module& model) : model_(model), state_(model.state_dict()) {}
+
+std::vector<uint64_t> GraphedForward::versions() const {
+  std::vector<uint64_t> result;
+  result.reserve(state_.size());
+  for (const NamedTensor& entry : state_) result.push_back(entry.tensor.version());
+  return result;
+}
 
 Tensor GraphedForward::run(const Tensor& x) {
   const NoGrad no_grad;
@@ -10,11 +21,14 @@ Tensor GraphedForward::run(const Tensor& x) {
 Tensor GraphedForward::operator()(const Tensor& x) {
   if (x.device().type == DeviceType::kCpu || model_.hooked_within()) return run(x);
   auto& entry = recorded_[{x.shape().dims(), x.dtype()}];
-  if (!entry) entry = std::make_unique<Recorded>();
+  std::vector<uint64_t> weights = versions();
+  if (!entry || entry->weights != weights) entry = std::make_unique<Recorded>();
+  entry->weights = std::move(weights);
   // What the first call sets up (plans, workspaces) must not happen while recording.
   if (entry->calls++ == 0 || entry->refused) return run(x);
   if (!entry->graph.recorded()) {
     try {
+      const WatchesWeights watches;
       entry->x = x.clone();
       entry->graph.record(x.device(), [&] { entry->y = run(entry->x); });
     } catch (const Error&) {  // what is really wrong shows op by op, too
@@ -26,6 +40,7 @@ Tensor GraphedForward::operator()(const Tensor& x) {
     entry->x.copy_from(x);
   }
   entry->graph.replay();
+  ++replayed_;
   return entry->y.clone();  // the next replay writes over it
 }
 

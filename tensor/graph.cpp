@@ -7,6 +7,21 @@
 
 namespace glassnet {
 
+namespace {
+
+thread_local bool is_recording = false;
+
+#if defined(GLASSNET_CUDA)
+struct RecordingScope {
+  RecordingScope() { is_recording = true; }
+  ~RecordingScope() { is_recording = false; }
+  RecordingScope(const RecordingScope&) = delete;
+  RecordingScope& operator=(const RecordingScope&) = delete;
+};
+#endif
+
+}  // namespace
+
 #if defined(GLASSNET_CUDA)
 
 struct Graph::Impl {
@@ -22,6 +37,7 @@ void Graph::record(Device device, const std::function<void()>& work) {
   auto impl = std::make_unique<Impl>(device.index);
   impl->graph.capture(device.index, [&] {
     const kernels::PoolScope scope(impl->pool);
+    const RecordingScope recording;
     work();
   });
   impl_ = std::move(impl);
@@ -48,6 +64,9 @@ Graph::Graph() = default;
 Graph::~Graph() = default;
 Graph::Graph(Graph&&) noexcept = default;
 Graph& Graph::operator=(Graph&&) noexcept = default;
+bool Graph::recording() {
+  return is_recording;
+}
 bool Graph::recorded() const {
   return impl_ != nullptr;
 }

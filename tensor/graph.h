@@ -26,6 +26,8 @@ class Graph {
   // without a CUDA device; nothing is recorded then.
   void record(Device device, const std::function<void()>& work);
   bool recorded() const;
+  // Whether this thread is recording one.
+  static bool recording();
   // Queues the recorded work.
   void replay() const;
 

@@ -322,6 +322,7 @@ TEST_F(DeviceTraining, ReplayedInferenceIsTheSameBits) {
       EXPECT_TRUE(same_elements(forward(x), (*net)(Variable(x)).value())) << i;
     }
   }
+  EXPECT_EQ(forward.replayed(), 6);
   // A hook sees every call.
   int seen = 0;
   const HookHandle hook = net->on_forward("conv1", [&](const Variable& y) {
@@ -330,6 +331,48 @@ TEST_F(DeviceTraining, ReplayedInferenceIsTheSameBits) {
   });
   forward(random_batch(2, 12, 0, device_).images);
   EXPECT_EQ(seen, 1);
+}
+
+// Weights that change, here and in steps that are replayed themselves, change the answers.
+TEST_F(DeviceTraining, ReplayedInferenceFollowsTheWeights) {
+  const std::unique_ptr<Module> net = fresh(device_);
+  net->eval();
+  GraphedForward forward(*net);
+  const Tensor x = random_batch(2, 12, 0, device_).images;
+  int64_t replayed = 0;
+  // Four calls, of which the first runs op by op.
+  const auto answer = [&] {
+    const NoGrad no_grad;
+    Tensor now;
+    for (int i = 0; i < 4; ++i) {
+      now = forward(x);
+      EXPECT_TRUE(same_elements(now, (*net)(Variable(x)).value())) << "call " << i;
+    }
+    EXPECT_EQ(forward.replayed(), replayed += 3);
+    return now;
+  };
+  const Tensor first = answer();
+  Tensor weight = net->named_parameters()[0].variable.value();
+  weight.copy_from(scale(weight, 0.5));
+  const Tensor second = answer();
+  EXPECT_FALSE(same_elements(second, first));
+
+  const auto optimizer = make_sgd(net->named_parameters());
+  TrainStep step(*net, *optimizer, {});
+  const auto train = [&] {
+    net->train();
+    step.start(random_batch(4, 12, 0, device_), 0.1);
+    step.finish();
+    net->eval();
+  };
+  for (int i = 0; i < 4; ++i) train();
+  const Tensor third = answer();
+  EXPECT_FALSE(same_elements(third, second));
+  // Only the device knows what this does to the weights.
+  const int64_t before = step.replayed();
+  train();
+  EXPECT_EQ(step.replayed(), before + 1);
+  EXPECT_FALSE(same_elements(answer(), third));
 }
 
 TEST_F(DeviceTraining, ExplanationsAgreeWithTheCpu) {
@@ -345,6 +388,22 @@ TEST_F(DeviceTraining, ExplanationsAgreeWithTheCpu) {
     EXPECT_TRUE(near_normwise(explain(*there, image.to(device_), method, options).map,
                               explain(*here, image, method, options).map, 1e-4))
         << method;
+  }
+}
+
+TEST_F(DeviceTraining, ExplanationsOfSeveralImagesAgreeWithTheCpu) {
+  const std::unique_ptr<Module> here = fresh({}), there = fresh(device_);
+  for (Module* net : {here.get(), there.get()}) net->set_requires_grad(false);
+  const Tensor images = random_batch(3, 24, 3, {}).images;
+  const std::vector<Target> targets = {{3, 1}, 0, 4};
+  for (const char* method : {"gradcam", "layercam", "saliency", "inputxgradient"}) {
+    const ExplainOptions options{.layers = {"maxpool"}};
+    const std::vector<Explanation> maps =
+        explain_each(*there, images.to(device_), method, targets, options);
+    const std::vector<Explanation> expected = explain_each(*here, images, method, targets, options);
+    for (size_t i = 0; i < targets.size(); ++i) {
+      EXPECT_TRUE(near_normwise(maps[i].map, expected[i].map, 1e-4)) << method;
+    }
   }
 }
 

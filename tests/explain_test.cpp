@@ -70,6 +70,37 @@ TEST(Explain, IsTheFunctionOfTheSameNameWithItsOptions) {
   EXPECT_TRUE(same_elements(map("integrated-gradients"), ig.map));
 }
 
+TEST(Explain, OfEachOfSeveralImagesIsAsOfOne) {
+  TinyNet net;
+  constexpr int64_t kImages = 3;
+  Tensor images = Tensor::empty({kImages, 8, 10, 3});
+  for (int64_t i = 0; i < kImages; ++i) {
+    images.slice(i, i + 1).copy_from(scale(picture(8, 10), 1 - 0.3 * static_cast<double>(i)));
+  }
+  for (const std::vector<std::string>& layers :
+       {std::vector<std::string>{"features"}, {"features", "features.0"}}) {
+    const ExplainOptions options{.layers = layers, .integration = {.nodes = 2}};
+    for (const std::vector<Target>& targets :
+         {std::vector<Target>{{1, 2}, 0, {2, 0}}, {0, 1, 1}, {{0, 1}, {1, 0}, {2, 1}}}) {
+      for (const char* method :
+           {"gradcam", "gradcam++", "hirescam", "layercam", "xgradcam", "eigencam", "saliency",
+            "inputxgradient", "ig", "guided-backprop"}) {
+        const std::vector<Explanation> each = explain_each(net, images, method, targets, options);
+        ASSERT_EQ(each.size(), 3U);
+        for (int64_t i = 0; i < kImages; ++i) {
+          ExplainOptions own = options;
+          own.target = targets[static_cast<size_t>(i)];
+          const Explanation alone = explain(net, images.slice(i, i + 1), method, own);
+          const Explanation& one = each[static_cast<size_t>(i)];
+          EXPECT_TRUE(near_normwise(one.map, alone.map, 1e-6)) << method << " of image " << i;
+          EXPECT_EQ(one.is_signed, alone.is_signed) << method;
+          EXPECT_EQ(one.figures.size(), alone.figures.size()) << method;
+        }
+      }
+    }
+  }
+}
+
 TEST(Explain, RepeatsInEitherTypeAndAgreesAcrossThem) {
   TinyNet net;
   const Tensor image = picture(8, 8);

@@ -484,6 +484,12 @@ LimeJob stripes(int64_t superpixels, uint64_t seed, int height = 13, int width =
   return job;
 }
 
+// Whether kAuto takes every mask.
+bool takes_every_mask_of(const LimeJob& job, const LimeOptions& options) {
+  return options.sampling == LimeSampling::kAuto && job.superpixels.count <= 12 &&
+         int64_t{1} << job.superpixels.count <= options.max_samples;
+}
+
 void expect_same(const LimeResult& a, const LimeResult& b, double tolerance,
                  const std::string& what = "") {
   EXPECT_EQ(a.classes, b.classes) << what;
@@ -710,6 +716,45 @@ TEST(Lime, InBFloat16GivesNearlyTheSameNumbers) {
   }
 }
 
+// How far few samples in bfloat16 are from the same in float32.
+TEST(Lime, KnowsHowFarItsWeightsAreFromThoseInFloat32) {
+  TinyNet net;
+  const std::vector<LimeJob> jobs = {stripes(6, 6), stripes(40, 40), stripes(3, 3), stripes(8, 8)};
+  for (const LimeSampling sampling :
+       {LimeSampling::kFixed, LimeSampling::kAuto, LimeSampling::kExact}) {
+    std::vector<LimeJob> some = jobs;
+    if (sampling == LimeSampling::kExact) some.erase(some.begin() + 1);
+    LimeOptions options{.sampling = sampling, .samples = 60, .chunk = 50, .max_samples = 150};
+    options.seed = 5;
+    options.batch_size = 16;
+    options.float32_samples = 20;
+    for (const LimeResult& result : lime_many(net, some, options)) {
+      EXPECT_FALSE(result.deviation.has_value());
+    }
+    options.precision = DType::kBFloat16;
+    const std::vector<LimeResult> results = lime_many(net, some, options);
+    for (size_t i = 0; i < some.size(); ++i) {
+      ASSERT_TRUE(results[i].deviation.has_value());
+      EXPECT_GT(*results[i].deviation, 0);
+      EXPECT_LT(*results[i].deviation, 0.02);
+      if (sampling == LimeSampling::kExact) continue;
+      // The first samples of a seed are those of fewer.
+      if (takes_every_mask_of(some[i], options)) continue;
+      LimeOptions few{.samples = 20, .seed = 5};
+      const std::vector<double> exact = lime(net, some[i], few).weights.to_vector<double>();
+      few.precision = DType::kBFloat16;
+      const std::vector<double> low = lime(net, some[i], few).weights.to_vector<double>();
+      double largest = 0;
+      for (size_t j = 0; j < low.size(); ++j) {
+        largest = std::max(largest, std::abs(low[j] - exact[j]));
+      }
+      EXPECT_NEAR(*results[i].deviation, largest, 1e-6) << "job " << i;
+    }
+    options.float32_samples = 0;
+    EXPECT_FALSE(lime(net, some[0], options).deviation.has_value());
+  }
+}
+
 // Samples that share pixels, and with a hook in the network, which keeps them apart.
 TEST(Lime, OfWhatSamplesShareIsTheSameAsOfEach) {
   class Net : public ResNet {
@@ -753,7 +798,7 @@ TEST_F(DeviceLime, GivesTheNumbersOfTheCpu) {
     jobs.push_back(stripes(superpixels, static_cast<uint64_t>(superpixels)));
     jobs.back().classes = {1, 3};
   }
-  LimeOptions options{.samples = 30, .seed = 2, .batch_size = 16};
+  LimeOptions options{.samples = 30, .seed = 2, .batch_size = 16, .float32_samples = 12};
   const std::vector<LimeResult> expected = lime_many(net, jobs, options);
   net.to(device_);
   for (const auto& [precision, tolerance] :
@@ -762,7 +807,31 @@ TEST_F(DeviceLime, GivesTheNumbersOfTheCpu) {
     const std::vector<LimeResult> results = lime_many(net, jobs, options);
     for (size_t i = 0; i < jobs.size(); ++i) {
       expect_same(results[i], expected[i], tolerance, fmt::format("job {}", i));
+      EXPECT_EQ(results[i].deviation.has_value(), precision != DType::kFloat32);
     }
+  }
+}
+
+// More batches than are queued at once, the last of them filled up.
+TEST_F(DeviceLime, KeepsManyBatchesInFlight) {
+  TinyNet net;
+  std::vector<LimeJob> jobs;
+  for (uint64_t i = 0; i < 5; ++i) jobs.push_back(stripes(20, i));
+  for (const LimeSampling sampling : {LimeSampling::kFixed, LimeSampling::kAuto}) {
+    LimeOptions options{.sampling = sampling, .samples = 21, .chunk = 10, .max_samples = 30};
+    options.batch_size = 8;
+    net.to(Device{});
+    const std::vector<LimeResult> expected = lime_many(net, jobs, options);
+    net.to(device_);
+    int64_t seen = 0;
+    options.progress = [&](int64_t, int64_t samples) { seen = samples; };
+    const std::vector<LimeResult> results = lime_many(net, jobs, options);
+    int64_t samples = 0;
+    for (size_t i = 0; i < jobs.size(); ++i) {
+      expect_same(results[i], expected[i], 1e-5, fmt::format("job {}", i));
+      samples += results[i].samples;
+    }
+    EXPECT_EQ(seen, samples);
   }
 }
 

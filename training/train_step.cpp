@@ -79,6 +79,7 @@ TrainStep::TrainStep(Module& model, Optimizer& optimizer, const TrainStepOptions
       optimizer_(optimizer),
       options_(options),
       device_(model.device()),
+      state_(model.state_dict()),
       control_(control_tensor({}, device_)),
       loss_scale_(control_.slice(kScaleWord, kScaleWord + 1).reshape({})),
       host_(std::make_unique<HostSide>(device_, options.graph)),
@@ -177,6 +178,8 @@ void TrainStep::start(const Batch& batch, double learning_rate) {
   }
   if (replays) {
     recorded.graph.replay();
+    // It has written to them; who keeps what was made of the weights has to see that.
+    for (NamedTensor& entry : state_) entry.tensor.raw();
     outcome = recorded.outcome;
     ++replayed_;
   } else {

@@ -79,6 +79,7 @@ class TrainStep {
   Optimizer& optimizer_;
   const TrainStepOptions options_;
   const Device device_;
+  StateDict state_;    // the model's
   Tensor control_;     // a StepControl, as float32 (8), on the device
   Tensor loss_scale_;  // its loss_scale, a scalar
   std::unique_ptr<HostSide> host_;

@@ -18,18 +18,18 @@ bool uses_gradients(CamMethod method) {
          method != CamMethod::kEigenCam;
 }
 
-// What a network did with one image at one layer.
+// What a network did with N images at one layer.
 struct Seen {
-  Tensor activation;  // (1, h, w, K)
+  Tensor activation;  // (N, h, w, K)
   Tensor gradient;    // of the score with respect to it, likewise, or none
   int64_t calls = 0;  // of the layer: a ReLU may serve several times, and the last one counts
 };
 struct Observation {
   std::vector<Seen> layers;
-  double score = 0;
+  Tensor scores;  // (N)
 };
 
-Observation observe(Module& model, const Tensor& image, const Target& target,
+Observation observe(Module& model, const Tensor& images, const std::vector<Target>& targets,
                     const std::vector<std::string>& layers, bool differentiate) {
   std::vector<Variable> outputs(layers.size());
   Observation result{.layers = std::vector<Seen>(layers.size())};
@@ -45,7 +45,7 @@ Observation observe(Module& model, const Tensor& image, const Target& target,
       return outputs[i] = out.requires_grad() ? out : leaf(out.value());
     }));
   }
-  const Variable y = score(model(Variable(image)), target);
+  const Variable y = score_each(model(Variable(images)), targets);
   for (size_t i = 0; i < layers.size(); ++i) {
     if (!outputs[i].defined() || outputs[i].value().rank() != 4) {
       throw UsageError(fmt::format(
@@ -54,16 +54,16 @@ Observation observe(Module& model, const Tensor& image, const Target& target,
     }
     result.layers[i].activation = outputs[i].value();
   }
-  result.score = y.value().item();
+  result.scores = y.value();
   if (!differentiate) return result;
   const std::vector<Tensor> gradients = grad(sum(y), outputs);
   for (size_t i = 0; i < layers.size(); ++i) result.layers[i].gradient = gradients[i];
   return result;
 }
 
-// sum_k weights_k A_k: weights (1, 1, 1, K) or (1, h, w, K), A (1, h, w, K) -> (h, w).
+// sum_k weights_k A_k: weights (N, 1, 1, K) or (N, h, w, K), A (N, h, w, K) -> (N, h, w).
 Tensor weighted_sum(const Tensor& weights, const Tensor& activation) {
-  return sum(mul(weights, activation), {0, 3});
+  return sum(mul(weights, activation), {3});
 }
 
 Tensor sum_over_space(const Tensor& x) {
@@ -201,13 +201,13 @@ Tensor eigen_cam(const Tensor& a) {
   const Eigen::BDCSVD<Matrix> svd(centred, Eigen::ComputeThinU | Eigen::ComputeThinV);
   Eigen::VectorXd map = centred * svd.matrixV().col(0);
   if (map.dot(all.rowwise().mean()) < 0) map = -map;
-  return Tensor::from(std::vector<double>(map.begin(), map.end()), {a.dim(1), a.dim(2)})
+  return Tensor::from(std::vector<double>(map.begin(), map.end()), {1, a.dim(1), a.dim(2)})
       .to(a.dtype())
       .to(a.device());
 }
 
-Tensor map_of(CamMethod method, const Seen& seen, const std::string& layer, double score,
-              const Batches& batches) {
+// (N, h, w).
+Tensor map_by_gradient(CamMethod method, const Seen& seen) {
   const Tensor &a = seen.activation, &g = seen.gradient;
   switch (method) {
     case CamMethod::kGradCam:
@@ -220,14 +220,25 @@ Tensor map_of(CamMethod method, const Seen& seen, const std::string& layer, doub
       return weighted_sum(relu(g), a);
     case CamMethod::kXGradCam:
       return weighted_sum(xgrad_cam_weights(a, g), a);
+    default:
+      throw Error("[cam] expected a method that differentiates");
+  }
+}
+
+// (1, h, w), of one image.
+Tensor map_of(CamMethod method, const Seen& seen, const std::string& layer, const Tensor& score,
+              const Batches& batches) {
+  const Tensor& a = seen.activation;
+  switch (method) {
     case CamMethod::kScoreCam:
       return weighted_sum(score_cam_weights(a, batches), a);
     case CamMethod::kAblationCam:
-      return weighted_sum(ablation_cam_weights(seen, layer, score, batches), a);
+      return weighted_sum(ablation_cam_weights(seen, layer, score.item(), batches), a);
     case CamMethod::kEigenCam:
       return eigen_cam(a);
+    default:
+      return map_by_gradient(method, seen);
   }
-  throw Error("[cam] no such method");
 }
 
 }  // namespace
@@ -241,7 +252,7 @@ Cam cam(Module& model, const Tensor& image, const Target& target, CamMethod meth
   const Evaluating evaluating(model);
   const std::vector<std::string> layers =
       options.layers.empty() ? std::vector{last_stage(model)} : options.layers;
-  const Observation seen = observe(model, image, target, layers, uses_gradients(method));
+  const Observation seen = observe(model, image, {target}, layers, uses_gradients(method));
 
   int64_t done = 0, total = 0;
   for (const Seen& layer : seen.layers) total += layer.activation.dim(3);
@@ -252,12 +263,22 @@ Cam cam(Module& model, const Tensor& image, const Target& target, CamMethod meth
   const int64_t height = image.dim(1), width = image.dim(2);
   Cam result{.map = Tensor::zeros({height, width}, image.dtype(), image.device())};
   for (size_t i = 0; i < layers.size(); ++i) {
-    const Tensor map = map_of(method, seen.layers[i], layers[i], seen.score, batches);
+    const Tensor& a = seen.layers[i].activation;
+    const Tensor map = map_of(method, seen.layers[i], layers[i], seen.scores, batches)
+                           .reshape({a.dim(1), a.dim(2)});
     add_in_place(result.map, enlarged(scaled(relu(map)), height, width));
     result.at_layers.push_back(map);
   }
   result.map = scaled(scale(result.map, 1.0 / static_cast<double>(layers.size())));
   return result;
+}
+
+Tensor cam_each(Module& model, const Tensor& images, const std::vector<Target>& targets,
+                CamMethod method, const std::string& layer) {
+  const Evaluating evaluating(model);
+  const std::string at = layer.empty() ? last_stage(model) : layer;
+  return map_by_gradient(method,
+                         observe(model, images, targets, {at}, uses_gradients(method)).layers[0]);
 }
 
 Tensor scaled(const Tensor& map) {

@@ -61,6 +61,12 @@ struct Cam {
 Cam cam(Module& model, const Tensor& image, const Target& target, CamMethod method,
         const CamOptions& options = {});
 
+// L at one layer (none: a ResNet's last stage) of several images (N, H, W, 3), each with its own
+// target: (N, h, w). For the methods that differentiate, Grad-CAM to XGrad-CAM, which take one pass
+// for all of them; throws Error for another.
+Tensor cam_each(Module& model, const Tensor& images, const std::vector<Target>& targets,
+                CamMethod method, const std::string& layer = "");
+
 // (x - min) / (1e-7 + max - min), of a map (H, W).
 Tensor scaled(const Tensor& map);
 // A map (h, w), bilinearly enlarged (half-pixel centres) to (height, width).

@@ -18,7 +18,16 @@ struct Method {
   const char* name;
   Layers looks_at;
   std::function<Explanation(Module&, const Tensor& image, const ExplainOptions&)> explain;
+  // Maps (N, H, W) of images (N, H, W, 3) by one pass, at one layer at most, for methods that can.
+  std::function<Tensor(Module&, const Tensor& images, const std::vector<Target>&,
+                       const ExplainOptions&)>
+      maps_of = {};
+  bool is_signed = false;
 };
+
+std::string only_layer(const ExplainOptions& o) {
+  return o.layers.empty() ? "" : o.layers[0];
+}
 
 Method cam_method(const char* name, CamMethod method) {
   return {
@@ -30,6 +39,17 @@ Method cam_method(const char* name, CamMethod method) {
         if (found.at_layers.size() > 1) return Explanation{found.map, false};
         return Explanation{enlarged(relu(found.at_layers[0]), image.dim(1), image.dim(2)), false};
       }};
+}
+Method gradient_cam_method(const char* name, CamMethod method) {
+  Method result = cam_method(name, method);
+  result.maps_of = [method](Module& model, const Tensor& images, const std::vector<Target>& targets,
+                            const ExplainOptions& o) {
+    const Tensor maps = relu(cam_each(model, images, targets, method, only_layer(o)));
+    const int64_t n = maps.dim(0), height = images.dim(1), width = images.dim(2);
+    return resize_bilinear(maps.reshape({n, maps.dim(1), maps.dim(2), 1}), height, width)
+        .reshape({n, height, width});
+  };
+  return result;
 }
 
 Explanation magnitude(const Tensor& x) {
@@ -46,22 +66,29 @@ Explanation integrated(Module& model, const Tensor& image, const ExplainOptions&
 const std::vector<Method>& methods() {
   using Options = const ExplainOptions&;
   static const std::vector<Method> table = {
-      cam_method("gradcam", CamMethod::kGradCam),
-      cam_method("gradcam++", CamMethod::kGradCamPlusPlus),
-      cam_method("hirescam", CamMethod::kHiResCam),
-      cam_method("layercam", CamMethod::kLayerCam),
-      cam_method("xgradcam", CamMethod::kXGradCam),
+      gradient_cam_method("gradcam", CamMethod::kGradCam),
+      gradient_cam_method("gradcam++", CamMethod::kGradCamPlusPlus),
+      gradient_cam_method("hirescam", CamMethod::kHiResCam),
+      gradient_cam_method("layercam", CamMethod::kLayerCam),
+      gradient_cam_method("xgradcam", CamMethod::kXGradCam),
       cam_method("scorecam", CamMethod::kScoreCam),
       cam_method("ablationcam", CamMethod::kAblationCam),
       cam_method("eigencam", CamMethod::kEigenCam),
       {"saliency", Layers::kNone,
        [](Module& model, const Tensor& image, Options o) {
          return Explanation{saliency(model, image, o.target), false};
+       },
+       [](Module& model, const Tensor& images, const std::vector<Target>& targets, Options) {
+         return max_last(abs(image_gradients_each(model, images, targets)));
        }},
       {"inputxgradient", Layers::kNone,
        [](Module& model, const Tensor& image, Options o) {
          return Explanation{sum_of_channels(input_x_gradient(model, image, o.target)), true};
-       }},
+       },
+       [](Module& model, const Tensor& images, const std::vector<Target>& targets, Options) {
+         return sum(mul(images, image_gradients_each(model, images, targets)), {3});
+       },
+       /*is_signed=*/true},
       {"smoothgrad", Layers::kNone,
        [](Module& model, const Tensor& image, Options o) {
          return magnitude(smooth_grad(model, image, o.target, o.noise));
@@ -77,8 +104,7 @@ const std::vector<Method>& methods() {
        }},
       {"guided-gradcam", Layers::kOne,
        [](Module& model, const Tensor& image, Options o) {
-         return magnitude(
-             guided_grad_cam(model, image, o.target, o.layers.empty() ? "" : o.layers[0]));
+         return magnitude(guided_grad_cam(model, image, o.target, only_layer(o)));
        }},
       {"occlusion", Layers::kNone,
        [](Module& model, const Tensor& image, Options o) {
@@ -128,6 +154,33 @@ Explanation explain(Module& model, const Tensor& image, const std::string& metho
   require_image(image);
   require_layers(method, options.layers);
   return find_method(method).explain(model, image, options);
+}
+
+std::vector<Explanation> explain_each(Module& model, const Tensor& images,
+                                      const std::string& method, const std::vector<Target>& targets,
+                                      const ExplainOptions& options) {
+  require(images.rank() == 4 && images.dim(3) == 3 && images.dim(0) == std::ssize(targets), [&] {
+    return fmt::format("[explain] expected images ({}, H, W, 3), one for each target, got {}",
+                       targets.size(), images.shape().str());
+  });
+  require_layers(method, options.layers);
+  const Method& by = find_method(method);
+  std::vector<Explanation> result;
+  if (by.maps_of && options.layers.size() <= 1) {
+    const Tensor maps = by.maps_of(model, images, targets, options).to(Device{});
+    for (int64_t i = 0; i < images.dim(0); ++i) {
+      result.push_back(
+          {maps.slice(i, i + 1).reshape({images.dim(1), images.dim(2)}), by.is_signed});
+    }
+    return result;
+  }
+  for (int64_t i = 0; i < images.dim(0); ++i) {
+    ExplainOptions own = options;
+    own.target = targets[static_cast<size_t>(i)];
+    result.push_back(by.explain(model, images.slice(i, i + 1), own));
+    result.back().map = result.back().map.to(Device{});
+  }
+  return result;
 }
 
 }  // namespace glassnet

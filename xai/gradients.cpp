@@ -53,9 +53,14 @@ Tensor sum_of_channels(const Tensor& x) {
 }
 
 Tensor image_gradients(Module& model, const Tensor& images, const Target& target) {
+  return image_gradients_each(model, images, {target});
+}
+
+Tensor image_gradients_each(Module& model, const Tensor& images,
+                            const std::vector<Target>& targets) {
   const Evaluating evaluating(model);
   const Variable x = leaf(images);
-  return grad(sum(score(model(x), target)), {x})[0];
+  return grad(sum(score_each(model(x), targets)), {x})[0];
 }
 
 Tensor saliency(Module& model, const Tensor& image, const Target& target) {

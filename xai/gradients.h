@@ -19,6 +19,9 @@ Tensor sum_of_channels(const Tensor& x);
 
 // dy/dx of each image by itself (N, H, W, 3).
 Tensor image_gradients(Module& model, const Tensor& images, const Target& target);
+// The same with a target for each of them.
+Tensor image_gradients_each(Module& model, const Tensor& images,
+                            const std::vector<Target>& targets);
 
 // largest_magnitude(g) (Simonyan, Vedaldi, Zisserman 2013): (H, W).
 Tensor saliency(Module& model, const Tensor& image, const Target& target);

@@ -1,8 +1,9 @@
 #include "xai/lime.h"
 
 #include <algorithm>
-#include <cstring>
+#include <cmath>
 #include <deque>
+#include <iterator>
 #include <memory>
 #include <numeric>
 #include <type_traits>
@@ -15,6 +16,7 @@
 #include "nn/graphed.h"
 #include "nn/shared_forward.h"
 #include "tensor/math.h"
+#include "tensor/overlap.h"
 
 namespace glassnet {
 namespace {
@@ -34,16 +36,23 @@ void require_options(const LimeOptions& options) {
     need(options.max_samples, options.chunk, "a limit of samples");
   }
   need(options.top_classes, 1, "a number of classes");
-  need(options.batch_size, 1, "a batch size");
+  need(options.batch_size.value_or(1), 1, "a batch size");
 }
 
-// `values` in a device's memory.
-template <class T>
-Tensor upload(const std::vector<T>& values, Device device) {
-  const size_t bytes = values.size() * sizeof(T);
-  Tensor host = Tensor::empty({static_cast<int64_t>(bytes)}, DType::kUInt8);
-  if (bytes > 0) std::memcpy(host.raw(), values.data(), bytes);
-  return host.to(device);
+// A GPU takes so many samples at once that their pixels are those of 256 of 150 x 150. The last
+// stage of a ResNet sees 5 x 5 pixels of such a sample; of 64 samples two of its three layers are
+// matrices of 1,600 x 512, or 52 tiles of 128 x 128 for the 132 multiprocessors of an H200. With
+// 256 all have work, and more would only take memory. A CPU is busy with 64.
+int64_t usual_batch_size(Device device, int64_t pixels) {
+  if (device.type == DeviceType::kCpu) return 64;
+  constexpr int64_t kPixels = 256 * 150 * 150;
+  return std::clamp<int64_t>(kPixels / pixels / 8 * 8, 8, 1024);
+}
+
+// Batches that are queued at once: on a GPU, so many that it is not done with them before the host
+// has finished one picture and begun another.
+int64_t batches_ahead(Device device) {
+  return device.type == DeviceType::kCpu ? 1 : 8;
 }
 
 bool takes_every_mask(const LimeOptions& options, int64_t superpixels) {
@@ -121,18 +130,31 @@ class Explanation {
     });
   }
 
+  // The samples that the network has yet to see in float32 as well.
+  std::vector<int64_t> open_controls() {
+    if (options_.precision == DType::kFloat32 || !controls_.empty()) return {};
+    const int64_t samples = masks_.samples();
+    const int64_t count = std::min(options_.float32_samples, samples);
+    // Every mask in its order begins with those that show nearly all.
+    const int64_t step = masks_.every_mask && count > 0 ? samples / count : 1;
+    for (int64_t i = 0; i < count; ++i) controls_.push_back(i * step);
+    waiting_ += count;
+    return controls_;
+  }
+
   // Where the device finds what sample `i` is made from. Brought there when it is first needed.
-  kernels::PerturbedSample sample(int64_t i, Device device) {
-    if (!shown_.defined()) shown_ = upload(masks_.bits, device);
-    return sample_of(static_cast<const uint32_t*>(shown_.raw()) + i * masks_.words(), device);
+  kernels::PerturbedSample sample(int64_t i, Staging& staging) {
+    if (!shown_.defined()) shown_ = staging.upload(masks_.bits);
+    const auto* shown = static_cast<const uint32_t*>(std::as_const(shown_).raw());
+    return sample_of(shown + i * masks_.words(), staging);
   }
 
   // Samples as mosaics of the hidden and the whole picture, which `perturbed` makes.
   template <class F>
-  SharedImages mosaics(const std::vector<int64_t>& samples, F&& perturbed) {
+  SharedImages mosaics(const std::vector<int64_t>& samples, Staging& staging, F&& perturbed) {
     const std::vector<uint32_t> none(static_cast<size_t>(masks_.words())), all(none.size(), ~0u);
     const Tensor sources =
-        perturbed({sample_of(none.data(), Device{}), sample_of(all.data(), Device{})});
+        perturbed({sample_of(none.data(), staging), sample_of(all.data(), staging)});
     std::vector<std::vector<int32_t>> source_of(static_cast<size_t>(masks_.superpixels));
     for (size_t j = 0; j < source_of.size(); ++j) {
       for (const int64_t i : samples) source_of[j].push_back(masks_.row(i)[j / 32] >> j % 32 & 1);
@@ -142,11 +164,13 @@ class Explanation {
                                  source_of);
   }
 
-  // What the network says of a sample. True when it has now seen all of them.
-  bool answer(int64_t i, const float* probabilities, int64_t classes) {
+  // What the network says of a sample, or of a control by its sample. True when it has now seen all
+  // of them.
+  bool answer(int64_t i, bool control, const float* probabilities, int64_t classes) {
     known_classes_ = classes;
-    answers_.resize(static_cast<size_t>(masks_.samples() * classes));
-    std::copy_n(probabilities, classes, &answers_[static_cast<size_t>(i * classes)]);
+    std::vector<float>& answers = control ? float32_answers_ : answers_;
+    answers.resize(static_cast<size_t>(masks_.samples() * classes));
+    std::copy_n(probabilities, classes, &answers[static_cast<size_t>(i * classes)]);
     return --waiting_ == 0;
   }
 
@@ -166,6 +190,7 @@ class Explanation {
       draw(std::min(options_.chunk, options_.max_samples - samples));
       return {};
     }
+    if (!controls_.empty()) result.deviation = deviation();
     if (options_.keep_samples) {
       result.masks = std::move(masks_);
       result.probabilities = probabilities;
@@ -175,16 +200,41 @@ class Explanation {
 
  private:
   // A sample of this picture with the mask at `shown`, on the device.
-  kernels::PerturbedSample sample_of(const uint32_t* shown, Device device) {
+  kernels::PerturbedSample sample_of(const uint32_t* shown, Staging& staging) {
     if (!picture_.defined()) {
       const std::vector<int64_t> labels = job_.superpixels.labels.to_vector<int64_t>();
-      picture_ = upload(job_.picture.rgb, device);
+      picture_ = staging.upload(job_.picture.rgb);
       hidden_ =
-          upload(hide_superpixels(job_.picture, job_.superpixels, options_.color).rgb, device);
-      labels_ = upload(std::vector<int32_t>(labels.begin(), labels.end()), device);
+          staging.upload(hide_superpixels(job_.picture, job_.superpixels, options_.color).rgb);
+      labels_ = staging.upload(std::vector<int32_t>(labels.begin(), labels.end()));
     }
     return {static_cast<const uint8_t*>(picture_.raw()), static_cast<const uint8_t*>(hidden_.raw()),
             static_cast<const int32_t*>(labels_.raw()), shown};
+  }
+
+  // LimeResult::deviation.
+  double deviation() const {
+    LimeMasks masks{.superpixels = masks_.superpixels};
+    const auto classes = static_cast<size_t>(known_classes_);
+    std::vector<double> low, exact;
+    for (const int64_t i : controls_) {
+      masks.bits.insert(masks.bits.end(), masks_.row(i), masks_.row(i) + masks_.words());
+      const auto from = static_cast<std::ptrdiff_t>(i * known_classes_);
+      std::copy_n(answers_.begin() + from, classes, std::back_inserter(low));
+      std::copy_n(float32_answers_.begin() + from, classes, std::back_inserter(exact));
+    }
+    masks.every_mask = masks_.every_mask && masks.samples() == masks_.samples();
+    const auto weights = [&](const std::vector<double>& answers) {
+      return fit_lime(masks, Tensor::from(answers, {masks.samples(), known_classes_}), job_.classes,
+                      options_.fit)
+          .weights.to_vector<double>();
+    };
+    const std::vector<double> of_low = weights(low), of_exact = weights(exact);
+    double largest = 0;
+    for (size_t j = 0; j < of_low.size(); ++j) {
+      largest = std::max(largest, std::abs(of_low[j] - of_exact[j]));
+    }
+    return largest;
   }
 
   void draw(int64_t samples) {
@@ -220,6 +270,8 @@ class Explanation {
   LimeMasks masks_;
   Tensor picture_, hidden_, labels_, shown_;     // on the device, for PerturbedSample
   std::vector<float> answers_;                   // (samples, C)
+  std::vector<float> float32_answers_;           // likewise, of controls_
+  std::vector<int64_t> controls_;                // samples
   int64_t known_classes_ = 0;                    // C
   std::vector<int64_t> source_;                  // (samples): the first sample with the same mask
   std::unordered_map<uint32_t, int64_t> first_;  // the first sample with a mask
@@ -238,6 +290,20 @@ struct OpenSample {
   std::shared_ptr<Sharing> sharing;  // null: it is made and seen by itself
 };
 
+// What samples wait in for a batch of their own precision.
+struct Lane {
+  DType precision;
+  bool control;  // it is seen beside the other's
+  std::deque<OpenSample> open;
+  bool filled = false;  // a whole batch has been asked about
+};
+
+struct Batch {
+  bool control;
+  std::vector<OpenSample> samples;
+  Download answers;  // (samples or more, C)
+};
+
 // The pictures that are on their way, and the samples of all of them that the network has yet to
 // see.
 class LimeQueue {
@@ -247,27 +313,33 @@ class LimeQueue {
       : model_(model),
         shares_(SharedForward::shares(model)),
         forward_(model),
+        staging_(model.device()),
         next_(next),
         done_(done),
-        options_(options) {}
+        options_(options),
+        batch_size_(options.batch_size.value_or(1)) {}
 
   void run() {
+    const int64_t ahead = batches_ahead(model_.device());
     for (;;) {
-      const std::vector<OpenSample> batch = take();
-      const Tensor answers = batch.empty() ? Tensor() : ask(batch);
-      // While a GPU is at work on the answers: pictures that have theirs, and pictures to come.
+      while (std::ssize(asked_) < ahead && ask()) {
+      }
+      // While a GPU is at work on the answers: pictures that have theirs.
       for (const auto& explanation : std::exchange(answered_, {})) advance(explanation);
-      fill();
       if (options_.progress && seen_ > 0) options_.progress(finished_, seen_);
-      if (batch.empty() && open_.empty()) return;
-      receive(batch, answers);
+      if (!asked_.empty()) {
+        receive(asked_.front());
+        asked_.pop_front();
+      } else if (samples_.open.empty() && controls_.open.empty()) {
+        return;
+      }
     }
   }
 
  private:
   // Jobs are begun until their samples fill a batch.
   void fill() {
-    while (more_ && static_cast<int64_t>(open_.size()) < options_.batch_size) {
+    while (more_ && std::ssize(samples_.open) < batch_size_) {
       std::optional<LimeJob> job = next_();
       more_ = job.has_value();
       if (!more_) return;
@@ -275,6 +347,9 @@ class LimeQueue {
       if (jobs_ == 0) {
         height_ = picture.height;
         width_ = picture.width;
+        if (!options_.batch_size) {
+          batch_size_ = usual_batch_size(model_.device(), int64_t{height_} * width_);
+        }
       }
       require(picture.height == height_ && picture.width == width_, [&] {
         return fmt::format("[lime] expected pictures of one size, got ({}, {}) after ({}, {})",
@@ -288,8 +363,10 @@ class LimeQueue {
   void advance(const std::shared_ptr<Explanation>& explanation) {
     for (;;) {
       const std::vector<int64_t> samples = explanation->open_samples();
-      open(explanation, samples);
-      if (!samples.empty()) return;
+      const std::vector<int64_t> controls = explanation->open_controls();
+      open(samples_, explanation, samples);
+      open(controls_, explanation, controls);
+      if (!samples.empty() || !controls.empty()) return;
       if (std::optional<LimeResult> result = explanation->finish()) {
         done_(explanation->number(), std::move(*result));
         ++finished_;
@@ -298,51 +375,73 @@ class LimeQueue {
     }
   }
 
-  void open(const std::shared_ptr<Explanation>& explanation, std::vector<int64_t> samples) {
+  void open(Lane& lane, const std::shared_ptr<Explanation>& explanation,
+            std::vector<int64_t> samples) const {
     std::shared_ptr<Sharing> sharing;
-    if (shares_) {
+    if (shares_ && !samples.empty()) {
       explanation->order(samples);
       sharing = std::make_shared<Sharing>(Sharing{.samples = samples});
     }
-    for (const int64_t i : samples) open_.push_back({explanation, i, sharing});
+    for (const int64_t i : samples) lane.open.push_back({explanation, i, sharing});
   }
 
-  // A batch, of samples that share pixels or of any.
-  std::vector<OpenSample> take() {
+  // A batch of samples that share pixels, or of any.
+  std::vector<OpenSample> take(Lane& lane) const {
     std::vector<OpenSample> batch;
-    while (!open_.empty() && static_cast<int64_t>(batch.size()) < options_.batch_size) {
-      if (!batch.empty() && open_.front().sharing != batch.front().sharing) break;
-      batch.push_back(std::move(open_.front()));
-      open_.pop_front();
+    while (!lane.open.empty() && std::ssize(batch) < batch_size_) {
+      if (!batch.empty() && lane.open.front().sharing != batch.front().sharing) break;
+      batch.push_back(std::move(lane.open.front()));
+      lane.open.pop_front();
     }
     return batch;
   }
 
-  // -> (samples, C), on the device; a GPU may still be at work on it.
-  Tensor ask(const std::vector<OpenSample>& batch) {
+  // Has the network look at another batch, on which a GPU may still be at work afterwards. False
+  // when no samples are open.
+  bool ask() {
+    fill();
+    const bool of_controls = samples_.open.empty() || std::ssize(controls_.open) >= batch_size_;
+    Lane& lane = of_controls ? controls_ : samples_;
+    std::vector<OpenSample> batch = take(lane);
+    if (batch.empty()) return false;
+    const Tensor answers = answers_to(batch, lane);
+    asked_.push_back({lane.control, std::move(batch), staging_.download(answers)});
+    return true;
+  }
+
+  // -> (samples or more, C), on the device.
+  Tensor answers_to(const std::vector<OpenSample>& batch, Lane& lane) {
     const OpenSample& first = batch.front();
-    const auto count = static_cast<int64_t>(batch.size());
-    const auto perturbed = [this](const std::vector<kernels::PerturbedSample>& samples) {
-      return perturb(samples);
+    const int64_t count = std::ssize(batch);
+    const auto perturbed = [&](const std::vector<kernels::PerturbedSample>& samples) {
+      return perturb(samples, lane.precision);
     };
     if (first.sharing) {
       auto& [samples, forward] = *first.sharing;
-      if (!forward) forward.emplace(model_, first.explanation->mosaics(samples, perturbed));
+      if (!forward) {
+        forward.emplace(model_, first.explanation->mosaics(samples, staging_, perturbed));
+      }
       return softmax(forward->next(count).to(DType::kFloat32));
     }
     std::vector<kernels::PerturbedSample> samples;
     for (const OpenSample& open : batch) {
-      samples.push_back(open.explanation->sample(open.sample, model_.device()));
+      samples.push_back(open.explanation->sample(open.sample, staging_));
     }
-    return softmax(forward_(perturb(samples)).to(DType::kFloat32));
+    // On a GPU another number of samples would need plans and a graph of its own, which costs more
+    // than to look at the last sample again.
+    lane.filled = lane.filled || count == batch_size_;
+    if (lane.filled && model_.device().type != DeviceType::kCpu) {
+      samples.resize(static_cast<size_t>(batch_size_), samples.back());
+    }
+    return softmax(forward_(perturbed(samples)).to(DType::kFloat32));
   }
 
   // -> (samples, H, W, 3), as the network reads them.
-  Tensor perturb(const std::vector<kernels::PerturbedSample>& samples) const {
+  Tensor perturb(const std::vector<kernels::PerturbedSample>& samples, DType precision) {
     const Device device = model_.device();
-    const auto count = static_cast<int64_t>(samples.size());
-    const Tensor table = upload(samples, device);
-    Tensor x = Tensor::empty({count, height_, width_, 3}, options_.precision, device);
+    const int64_t count = std::ssize(samples);
+    const Tensor table = staging_.upload(samples);
+    Tensor x = Tensor::empty({count, height_, width_, 3}, precision, device);
     on("lime", x, [&](auto tag, auto zero) {
       using T = decltype(zero);
       if constexpr (std::is_same_v<T, double>) {
@@ -355,30 +454,33 @@ class LimeQueue {
     return x;
   }
 
-  void receive(const std::vector<OpenSample>& batch, const Tensor& answers) {
-    if (batch.empty()) return;
-    const Tensor host = answers.to(Device{});
-    const float* row = host.data<float>();
-    for (const OpenSample& open : batch) {
-      if (open.explanation->answer(open.sample, row, host.dim(1))) {
+  void receive(const Batch& batch) {
+    const Tensor answers = batch.answers.wait();
+    const float* row = answers.data<float>();
+    for (const OpenSample& open : batch.samples) {
+      if (open.explanation->answer(open.sample, batch.control, row, answers.dim(1))) {
         answered_.push_back(open.explanation);
       }
-      row += host.dim(1);
+      row += answers.dim(1);
     }
-    seen_ += static_cast<int64_t>(batch.size());
+    if (!batch.control) seen_ += std::ssize(batch.samples);
   }
 
   Module& model_;
   bool shares_;
   GraphedForward forward_;
+  Staging staging_;
   const std::function<std::optional<LimeJob>()>& next_;
   const std::function<void(int64_t, LimeResult)>& done_;
   const LimeOptions& options_;
+  int64_t batch_size_;  // settled when the first picture is there
 
   int height_ = 0, width_ = 0;  // of the pictures
   int64_t jobs_ = 0, finished_ = 0, seen_ = 0;
-  bool more_ = true;                                    // whether there may be another job
-  std::deque<OpenSample> open_;                         // that the network has yet to see
+  bool more_ = true;  // whether there may be another job
+  Lane samples_{.precision = options_.precision, .control = false};
+  Lane controls_{.precision = DType::kFloat32, .control = true};
+  std::deque<Batch> asked_;                             // in the order of the answers
   std::vector<std::shared_ptr<Explanation>> answered_;  // all of whose samples it has seen
 };
 

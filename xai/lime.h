@@ -39,9 +39,12 @@ struct LimeOptions {
   LimeFitOptions fit;
   int64_t top_classes = 1;  // most probable ones, for pictures that name no classes
   Normalization normalization;
-  int64_t batch_size = 64;            // samples that the network sees at once
+  std::optional<int64_t> batch_size;  // samples that the network sees at once; none: as suits it
   DType precision = DType::kFloat32;  // or bfloat16, on a GPU also float16: of the network
   bool keep_samples = false;          // LimeResult::masks and ::probabilities
+  // Where the precision is another: how many of a picture's samples the network sees in float32 as
+  // well, for LimeResult::deviation.
+  int64_t float32_samples = 0;
   // After each batch: pictures that are done, samples that the network has seen.
   std::function<void(int64_t pictures, int64_t samples)> progress;
 };

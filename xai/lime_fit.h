@@ -24,6 +24,7 @@
 // and so r_i / sqrt(1 - h_i) stands for r_i (HC2: MacKinnon and White, J. Econometrics 1985).
 #pragma once
 
+#include <optional>
 #include <string>
 #include <vector>
 
@@ -66,6 +67,10 @@ struct LimeResult {
   std::vector<double> prediction;  // (C): the network's probabilities for the picture itself
   int64_t samples = 0;
   bool exact = false;  // every mask was taken once: nothing depends on the seed
+
+  // On request (LimeOptions::float32_samples): how far the weights of a few samples by themselves
+  // are from what they are when the network answers in float32, at most.
+  std::optional<double> deviation;
 
   // On request (LimeOptions::keep_samples).
   LimeMasks masks;

@@ -21,6 +21,8 @@ struct Target {
 // logits (N, classes) -> (N). Throws UsageError for a class that does not exist, and for one
 // against itself.
 Variable score(const Variable& logits, const Target& target);
+// The same with a target for each of the N images.
+Variable score_each(const Variable& logits, const std::vector<Target>& targets);
 // The scores of images (N, H, W, 3) in evaluation, without recording.
 std::vector<double> scores(Module& model, const Tensor& images, const Target& target);
 
