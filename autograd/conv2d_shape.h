@@ -1,4 +1,5 @@
-// What a convolution is for the kernels.
+// What ops that hold a convolution share: what it is for the kernels, and the gradient of its
+// input.
 #pragma once
 
 #include "autograd/ops.h"
@@ -10,5 +11,10 @@ namespace glassnet {
 // options do not fit.
 kernels::Conv2dShape conv2d_shape(const char* op, const Tensor& x, const Tensor& weight,
                                   const Conv2dOptions& options);
+
+// The gradient (N, H, W, C) of x, input 0 of a VJP, from that of the convolution's result
+// (N, P, Q, K), with what x received already where the kernels add that for free.
+Tensor conv2d_input_gradient(const Tensor& dy, const Tensor& weight,
+                             const kernels::Conv2dShape& shape, const Needs& needs);
 
 }  // namespace glassnet

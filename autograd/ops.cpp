@@ -124,12 +124,6 @@ kernels::Conv2dShape conv2d_shape(const char* op, const Tensor& x, const Tensor&
   return shape;
 }
 
-namespace {
-
-struct Conv2dGradients {
-  Tensor x, weight, bias;
-};
-// The gradient of x, input 0, and what that received already, if both cost one pass.
 Tensor conv2d_input_gradient(const Tensor& dy, const Tensor& weight,
                              const kernels::Conv2dShape& shape, const Needs& needs) {
   Tensor dx;
@@ -154,6 +148,12 @@ Tensor conv2d_input_gradient(const Tensor& dy, const Tensor& weight,
   });
   return dx;
 }
+
+namespace {
+
+struct Conv2dGradients {
+  Tensor x, weight, bias;
+};
 Conv2dGradients conv2d_gradients(const Tensor& dy, const Tensor& x, const Tensor& weight,
                                  const kernels::Conv2dShape& shape, const Needs& needs) {
   const bool need_weight = needs[1], need_bias = needs[2];

@@ -5,10 +5,10 @@
 #include <future>
 #include <map>
 #include <optional>
-#include <thread>
 #include <utility>
 
 #include <fmt/format.h>
+#include <omp.h>
 #include <nlohmann/json.hpp>
 
 #include "cli/contact_sheets.h"
@@ -109,8 +109,9 @@ void require_same_images(const ExplanationFolder& folder, const std::vector<Item
   });
 }
 
-// The items' pictures in their order. For a network on a GPU threads decode some ahead; on the CPU
-// they would take from the network what they give, so that each is decoded when it is asked for.
+// The items' pictures in their order. For a network on a GPU as many threads as the program may use
+// decode some ahead, few enough for photographs of any size; on the CPU they would take from the
+// network what they give, so that each is decoded when it is asked for.
 class PicturesAhead {
  public:
   PicturesAhead(const std::vector<Item>& items, size_t first, const LoadedModel& network)
@@ -118,7 +119,7 @@ class PicturesAhead {
         next_(first),
         card_(network.card),
         on_cpu_(network.model->device().type == DeviceType::kCpu),
-        ahead_(on_cpu_ ? 1 : 2 * std::max<size_t>(std::thread::hardware_concurrency(), 1)) {}
+        ahead_(on_cpu_ ? 1 : static_cast<size_t>(std::clamp(omp_get_max_threads(), 1, 32))) {}
 
   Image next() {
     for (; next_ < items_.size() && pictures_.size() < ahead_; ++next_) {

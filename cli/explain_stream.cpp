@@ -11,10 +11,12 @@ namespace {
 constexpr const char* kLime = "lime";
 
 // One picture leaves most of a GPU idle, which its kernels pass through faster than the host can
-// queue them; 32 of them fill an H200, and their gradients at 224 pixels take some 3 GB. A CPU is
-// busy with one.
-int64_t pictures_at_once(Device device) {
-  return device.type == DeviceType::kCpu ? 1 : 32;
+// queue them; 32 of 224 pixels fill an H200, and the gradients of a ResNet-50 take some 3 GB for
+// them. A CPU is busy with one.
+int64_t pictures_at_once(Device device, int64_t image_size) {
+  constexpr int64_t kPixels = 32 * 224 * 224;
+  if (device.type == DeviceType::kCpu) return 1;
+  return std::clamp<int64_t>(kPixels / (image_size * image_size), 1, 32);
 }
 
 class Stream {
@@ -27,6 +29,9 @@ class Stream {
         options_(options),
         next_(next),
         done_(done),
+        at_once_(gain_from_company(methods, options)
+                     ? pictures_at_once(network.model->device(), network.card.image_size)
+                     : 1),
         beside_(network.model->device()) {}
 
   void run() {
@@ -52,7 +57,7 @@ class Stream {
   // Explains the next pictures by every method but LIME; false when there is none left.
   bool begin_some() {
     std::vector<PictureFacts*> group;
-    while (std::ssize(group) < pictures_at_once(network_.model->device())) {
+    while (std::ssize(group) < at_once_) {
       std::optional<PictureFacts> facts = next_();
       if (!facts) break;
       Begun& begun = begun_[count_++];
@@ -127,6 +132,7 @@ class Stream {
   const MethodOptions& options_;
   const std::function<std::optional<PictureFacts>()>& next_;
   const std::function<void(int64_t, const ExplainedPicture&)>& done_;
+  int64_t at_once_;
   SideQueue beside_;
   int64_t count_ = 0;               // of pictures begun
   int64_t for_lime_ = 0;            // the next of them that LIME gets

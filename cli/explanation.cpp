@@ -289,6 +289,14 @@ MethodResult explain_by(const std::string& method, LoadedModel& network, Picture
   return result;
 }
 
+bool gain_from_company(const std::vector<std::string>& methods, const MethodOptions& options) {
+  const ExplainOptions how = explain_options(options);
+  return options.trust == Trust::kNone &&
+         std::ranges::all_of(methods, [&](const std::string& method) {
+           return method == kLime || takes_one_pass(method, how);
+         });
+}
+
 std::vector<MethodResult> explain_together(const std::string& method, LoadedModel& network,
                                            const Tensor& inputs, std::vector<PictureFacts*>& facts,
                                            const MethodOptions& options) {

@@ -78,6 +78,9 @@ struct MethodResult {
 };
 MethodResult explain_by(const std::string& method, LoadedModel& network, PictureFacts& facts,
                         const MethodOptions& options);
+// Whether explain_together gains from several pictures: every method but LIME takes one pass, and
+// nothing else is asked about a picture.
+bool gain_from_company(const std::vector<std::string>& methods, const MethodOptions& options);
 // The same of several pictures at once (explain_each). `inputs` (N, S, S, 3) are those of their
 // facts. Not for LIME, whose samples fill batches as they are.
 std::vector<MethodResult> explain_together(const std::string& method, LoadedModel& network,

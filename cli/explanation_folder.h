@@ -23,7 +23,8 @@
 namespace glassnet::cli {
 
 // CONVENTION: rows are appended in the order of the index. What is not yet on disk after a kill is
-// at most the last second's; opening the folder again cuts every file back to whole rows.
+// at most the last second's, and on a GPU the pictures that are explained together; opening the
+// folder again cuts every file back to whole rows.
 class ExplanationFolder {
  public:
   // Creates the folder, or goes on with one in which the same was asked. `request` is what must be

@@ -1,10 +1,10 @@
 #include "cli/network_input.h"
 
-#include <thread>
 #include <utility>
 #include <vector>
 
 #include <fmt/format.h>
+#include <omp.h>
 
 #include "autograd/variable.h"
 #include "data/input.h"
@@ -49,9 +49,10 @@ Evaluation evaluate(LoadedModel& network, const std::vector<Sample>& samples, in
                     DType type) {
   const ModelCard& card = network.card;
   const Device device = network.model->device();
-  // A GPU is quicker than the loader's usual threads, and the other cores have nothing to do.
+  // A GPU is quicker than the loader's usual threads, and the other cores that the program may use
+  // have nothing to do.
   const bool on_cpu = device.type == DeviceType::kCpu;
-  const int threads = on_cpu ? 0 : static_cast<int>(std::thread::hardware_concurrency());
+  const int threads = on_cpu ? 0 : omp_get_max_threads();
   Loader images(samples, {.image_size = card.image_size,
                           .fit = parse_fit(card.fit),
                           .normalization = {.mean = card.mean, .stddev = card.std},

@@ -91,21 +91,13 @@ class FoldedConv::Kept {
     const bool packs = dz.device().type == DeviceType::kCpu && dz.dtype() == DType::kFloat32;
     const int64_t packed_size = packs ? kernels::conv2d_gradient_packed_size(Cpu{}, shape) : 0;
     const Tensor filters = get(layers, dz.dtype(), Use::kGradient, shape, packed_size).weight;
-    const bool adds = packed_size > 0 && shape.stride_h == 1 && shape.stride_w == 1;
+    if (packed_size == 0) return conv2d_input_gradient(dz, filters, shape, needs);
+    const bool adds = shape.stride_h == 1 && shape.stride_w == 1;
     const Tensor sum = adds ? needs.take_sum(0) : Tensor{};
-    Tensor dx = sum.unique()
-                    ? sum
-                    : Tensor::empty({shape.n, shape.h, shape.w, shape.c}, dz.dtype(), dz.device());
-    if (packed_size > 0) {
-      kernels::conv2d_packed_backward_data(Cpu{}, dz.data<float>(), filters.data<float>(),
-                                           sum.defined() ? sum.data<float>() : nullptr,
-                                           dx.data<float>(), shape);
-    } else {
-      on("conv_bn_relu", dz, [&](auto device, auto zero) {
-        using T = decltype(zero);
-        kernels::conv2d_backward_data(device, dz.data<T>(), filters.data<T>(), dx.data<T>(), shape);
-      });
-    }
+    Tensor dx = sum.unique() ? sum : Tensor::empty({shape.n, shape.h, shape.w, shape.c});
+    kernels::conv2d_packed_backward_data(Cpu{}, dz.data<float>(), filters.data<float>(),
+                                         sum.defined() ? sum.data<float>() : nullptr,
+                                         dx.data<float>(), shape);
     return dx;
   }
 

@@ -755,6 +755,22 @@ TEST(Lime, KnowsHowFarItsWeightsAreFromThoseInFloat32) {
   }
 }
 
+// However few of all masks are looked at twice, they tell of every superpixel.
+TEST(Lime, WhatIsLookedAtInFloat32TellsOfEverySuperpixel) {
+  TinyNet net;
+  for (int64_t only = 0; only < 8; ++only) {
+    // To hide a superpixel of one colour changes nothing: the network sees one of them alone.
+    LimeJob job = stripes(8, 8);
+    const int64_t* labels = job.superpixels.labels.data<int64_t>();
+    for (size_t i = 0; i < job.picture.rgb.size(); ++i) {
+      if (labels[i / 3] != only) job.picture.rgb[i] = 100;
+    }
+    const LimeOptions options{
+        .sampling = LimeSampling::kExact, .precision = DType::kBFloat16, .float32_samples = 20};
+    EXPECT_GT(lime(net, job, options).deviation.value_or(0), 1e-6) << "superpixel " << only;
+  }
+}
+
 // Samples that share pixels, and with a hook in the network, which keeps them apart.
 TEST(Lime, OfWhatSamplesShareIsTheSameAsOfEach) {
   class Net : public ResNet {

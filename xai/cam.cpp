@@ -275,10 +275,11 @@ Cam cam(Module& model, const Tensor& image, const Target& target, CamMethod meth
 
 Tensor cam_each(Module& model, const Tensor& images, const std::vector<Target>& targets,
                 CamMethod method, const std::string& layer) {
+  require(uses_gradients(method),
+          [] { return std::string("[cam] expected a method that differentiates"); });
   const Evaluating evaluating(model);
   const std::string at = layer.empty() ? last_stage(model) : layer;
-  return map_by_gradient(method,
-                         observe(model, images, targets, {at}, uses_gradients(method)).layers[0]);
+  return map_by_gradient(method, observe(model, images, targets, {at}, true).layers[0]);
 }
 
 Tensor scaled(const Tensor& map) {

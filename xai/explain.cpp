@@ -156,6 +156,10 @@ Explanation explain(Module& model, const Tensor& image, const std::string& metho
   return find_method(method).explain(model, image, options);
 }
 
+bool takes_one_pass(const std::string& method, const ExplainOptions& options) {
+  return find_method(method).maps_of && options.layers.size() <= 1;
+}
+
 std::vector<Explanation> explain_each(Module& model, const Tensor& images,
                                       const std::string& method, const std::vector<Target>& targets,
                                       const ExplainOptions& options) {
@@ -166,7 +170,7 @@ std::vector<Explanation> explain_each(Module& model, const Tensor& images,
   require_layers(method, options.layers);
   const Method& by = find_method(method);
   std::vector<Explanation> result;
-  if (by.maps_of && options.layers.size() <= 1) {
+  if (takes_one_pass(method, options)) {
     const Tensor maps = by.maps_of(model, images, targets, options).to(Device{});
     for (int64_t i = 0; i < images.dim(0); ++i) {
       result.push_back(

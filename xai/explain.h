@@ -48,10 +48,12 @@ void require_layers(const std::string& method, const std::vector<std::string>& l
 
 Explanation explain(Module& model, const Tensor& image, const std::string& method,
                     const ExplainOptions& options);
-// Of each of several images (N, H, W, 3), with its own target in place of the options'. Methods of
-// one pass over an image, that is saliency, inputxgradient and, at one layer, gradcam to xgradcam,
-// see all of them at once; what a network's products round may then depend on what is beside an
-// image. The maps are on the CPU, brought there together.
+// Whether it takes one pass over an image: saliency, inputxgradient and, at one layer, gradcam to
+// xgradcam.
+bool takes_one_pass(const std::string& method, const ExplainOptions& options);
+// Of each of several images (N, H, W, 3), with its own target in place of the options'. Methods
+// that take one pass see all of them at once; what a network's products round may then depend on
+// what is beside an image. The maps are on the CPU, brought there together.
 std::vector<Explanation> explain_each(Module& model, const Tensor& images,
                                       const std::string& method, const std::vector<Target>& targets,
                                       const ExplainOptions& options);

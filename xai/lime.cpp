@@ -135,9 +135,10 @@ class Explanation {
     if (options_.precision == DType::kFloat32 || !controls_.empty()) return {};
     const int64_t samples = masks_.samples();
     const int64_t count = std::min(options_.float32_samples, samples);
-    // Every mask in its order begins with those that show nearly all.
-    const int64_t step = masks_.every_mask && count > 0 ? samples / count : 1;
-    for (int64_t i = 0; i < count; ++i) controls_.push_back(i * step);
+    // Every mask in its order begins with those that show nearly all. Their number is a power of
+    // two, through which an odd step leads to each once, and soon hides and shows every superpixel.
+    const int64_t step = masks_.every_mask ? 2654435761 : 1;
+    for (int64_t i = 0; i < count; ++i) controls_.push_back(i * step % samples);
     waiting_ += count;
     return controls_;
   }

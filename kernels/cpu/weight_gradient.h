@@ -15,7 +15,7 @@ namespace glassnet::kernels::weight_gradient {
 // or a processor without AVX2.
 bool is_possible(const Conv2dShape& shape);
 // Whether a library that is quick otherwise leaves a shape to us: strides and, with AVX-512, 1x1
-// filters that are no fewer than channels, and small images.
+// filters that are no fewer than channels, and larger ones on small images.
 bool is_quicker(const Conv2dShape& shape);
 const char* name();
 
