@@ -93,14 +93,14 @@ PlanFolder::Choices PlanFolder::read(const std::string& device) {
             [&] { return file.string() + " is too large"; });
     return parse(read_file(file), device, file.string());
   } catch (const std::exception& why) {
-    tell(why.what());
+    tell("plans of earlier runs are not used", why.what());
     return {};
   }
 }
 
-void PlanFolder::tell(const char* why) {
+void PlanFolder::tell(const char* what, const char* why) {
   if (std::exchange(told_, true)) return;
-  std::fprintf(stderr, "plans of earlier runs are not used: %s\n", why);
+  std::fprintf(stderr, "%s: %s\n", what, why);
 }
 
 PlanFolder::Choices& PlanFolder::known(const std::string& device) {
@@ -126,7 +126,7 @@ void PlanFolder::keep(const std::string& device, const std::string& key,
     std::filesystem::create_directories(folder_);
     write_file_atomically(file_of(device), print(all, device));
   } catch (const std::exception& why) {
-    tell(why.what());
+    tell("plans of this run cannot be kept", why.what());
     folder_.clear();
   }
 }

@@ -34,7 +34,7 @@ class PlanFolder : public kernels::PlanChoices {
   using Choices = std::map<std::string, std::string>;
   Choices read(const std::string& device);
   Choices& known(const std::string& device);
-  void tell(const char* why);
+  void tell(const char* what, const char* why);
 
   std::filesystem::path folder_;
   std::mutex mutex_;
@@ -42,8 +42,8 @@ class PlanFolder : public kernels::PlanChoices {
   bool told_ = false;
 };
 
-// $GLASSNET_CACHE_DIR, $XDG_CACHE_HOME/glassnet or ~/.cache/glassnet; empty when none of them is
-// set to an absolute path.
+// $GLASSNET_CACHE_DIR, $XDG_CACHE_HOME/glassnet or ~/.cache/glassnet: the first whose variable
+// holds an absolute path, for others are passed over; empty when none does.
 std::filesystem::path cache_folder();
 
 // Has the plans of a GPU's libraries timed and kept in cache_folder(), for the whole process,

@@ -273,7 +273,7 @@ TEST_F(PlanFolderTest, EveryTruncationIsAWholeBeginningOrIgnored) {
 }
 
 TEST_F(PlanFolderTest, WhatCannotBeWrittenIsToldOnce) {
-  const auto expect_kept_in_memory = [&] {
+  const auto expect_kept_in_memory = [&](const std::string& what) {
     testing::internal::CaptureStderr();
     PlanFolder plans(folder_);
     EXPECT_EQ(plans.find(kGpu, "work"), "");
@@ -281,17 +281,19 @@ TEST_F(PlanFolderTest, WhatCannotBeWrittenIsToldOnce) {
     plans.keep(kGpu, "more", "engine 2");
     EXPECT_EQ(plans.find(kGpu, "work") + plans.find(kGpu, "more"), "engine 1engine 2");
     const std::string told = testing::internal::GetCapturedStderr();
-    EXPECT_THAT(told, testing::StartsWith("plans of earlier runs are not used: "));
+    EXPECT_THAT(told, testing::StartsWith(what));
     EXPECT_EQ(std::ranges::count(told, '\n'), 1) << told;
   };
+  const std::string unread = "plans of earlier runs are not used: ",
+                    unwritten = "plans of this run cannot be kept: ";
   fs::create_directories(file_);  // a folder where the file should be
-  expect_kept_in_memory();
+  expect_kept_in_memory(unread);
   fs::remove(file_);
   ASSERT_EQ(mkfifo(file_.c_str(), 0600), 0);  // which a reader would wait at
-  expect_kept_in_memory();
+  expect_kept_in_memory(unread);
   fs::remove_all(folder_);
   std::ofstream(folder_) << "a file where the folder should be";
-  expect_kept_in_memory();
+  expect_kept_in_memory(unwritten);
 }
 
 TEST_F(PlanFolderTest, LinesReadAsTheyWereWritten) {
@@ -336,6 +338,8 @@ TEST(CacheFolder, FollowsTheEnvironment) {
     EXPECT_EQ(cache_folder(), "/var/cache/glassnet");
     const Environment folder("GLASSNET_CACHE_DIR", "/tmp/here");
     EXPECT_EQ(cache_folder(), "/tmp/here");
+    const Environment passed_over("GLASSNET_CACHE_DIR", "here");
+    EXPECT_EQ(cache_folder(), "/var/cache/glassnet");
   }
   const Environment relative("XDG_CACHE_HOME", "cache");
   EXPECT_EQ(cache_folder(), "/home/user/.cache/glassnet");

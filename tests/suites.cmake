@@ -37,7 +37,7 @@ foreach(line IN LISTS lines)
     # oneDNN's limit is the engine's, too; without oneDNN this repeats the test.
     add_test(${name}_avx2 ${tests_binary} --gtest_filter=${suite}*)
     set_tests_properties(${name}_avx2 PROPERTIES TIMEOUT 1200
-      ENVIRONMENT ONEDNN_MAX_CPU_ISA=AVX2)
+      ENVIRONMENT "${environment};ONEDNN_MAX_CPU_ISA=AVX2")
   endif()
   set_tests_properties(${name} PROPERTIES ENVIRONMENT "${environment}")
 endforeach()

@@ -351,10 +351,10 @@ std::vector<std::unique_ptr<const Plan>> make_plans(const Graph& graph, const Ru
   for (const cudnnBackendHeurMode_t heuristic : kHeuristics) {
     if (plans.size() == most || (heuristic == CUDNN_HEUR_MODE_FALLBACK && !plans.empty())) break;
     for (Descriptor& configuration : proposals(graph, finalized, heuristic, rules, why_not)) {
-      const std::string found = identity_of(configuration);
-      if (!seen.insert(found).second || (!identity.empty() && found != identity)) continue;
-      if (!plans.empty() && compiles(configuration)) continue;  // seconds, for one among others
       try {
+        const std::string found = identity_of(configuration);
+        if (!seen.insert(found).second || (!identity.empty() && found != identity)) continue;
+        if (!plans.empty() && compiles(configuration)) continue;  // seconds, for one among others
         auto plan = std::make_unique<const Plan>(std::move(configuration), graph.shared_target());
         if (plan->workspace_bytes() > rules.workspace_limit) {
           append(why_not, plan->name() + " needs a workspace of " +

@@ -38,6 +38,7 @@ std::unique_ptr<const Plan> TimedPlans::named(const std::string& identity) const
 std::vector<std::unique_ptr<const Plan>> TimedPlans::first(size_t count) {
   auto plans = make_plans(graph_, rules_, count);
   if (plans.size() == 1) return plans;
+  const PoolScope scope(pool_);
   try {
     for (const Graph::Operand& operand : graph_.operands()) {
       memory_.push_back(std::make_unique<const Scratch>(device_, operand.bytes));
@@ -51,7 +52,8 @@ std::vector<std::unique_ptr<const Plan>> TimedPlans::first(size_t count) {
   return plans;
 }
 
-double TimedPlans::milliseconds(const Plan& plan) const {
+double TimedPlans::milliseconds(const Plan& plan) {
+  const PoolScope scope(pool_);
   const CurrentDevice current(device_.index);
   const auto stream = static_cast<cudaStream_t>(device_.stream);
   const Mark begin, end;
