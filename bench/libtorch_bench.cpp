@@ -8,15 +8,11 @@
 // front of a mode, autocast- is LibTorch's mixed precision of bfloat16, and bf16- a network of that
 // type. lime is its samples alone, in batches as large as FOLDER/images.npy: superpixels and masks
 // are read, nothing is fitted. Needs LibTorch's C++ headers (Debian's libtorch-dev).
-#include <sys/resource.h>
-
 #include <algorithm>
-#include <chrono>
 #include <cstdio>
 #include <cstring>
 #include <fstream>
 #include <functional>
-#include <iostream>
 #include <map>
 #include <string>
 
@@ -26,16 +22,12 @@
 #include <torch/torch.h>
 #include <nlohmann/json.hpp>
 
+#include "bench/row.h"
+
 namespace {
 
-using Clock = std::chrono::steady_clock;
 using torch::Tensor;
-
-constexpr double kLearningRate = 1e-3;  // as bench/models_bench.cpp
-
-double milliseconds_since(Clock::time_point begin) {
-  return std::chrono::duration<double, std::milli>(Clock::now() - begin).count();
-}
+using Row = bench::Row<Tensor>;
 
 std::string bytes_of(const std::string& path) {
   std::ifstream file(path, std::ios::binary);
@@ -220,12 +212,6 @@ torch::jit::Module scripted(const std::map<std::string, Tensor>& weights, bool o
 
 // --- rows ----------------------------------------------------------------------------------------
 
-struct Row {
-  std::function<void()> step;
-  std::function<Tensor()> result;
-  std::function<void(int64_t steps)> learn = {};
-};
-
 bool is_parameter(const std::string& name) {
   return name.find("running_") == name.npos && name.find("num_batches") == name.npos;
 }
@@ -332,7 +318,7 @@ Row row_of(const std::string& what, std::string mode, std::map<std::string, Tens
       sgd->step();
     };
     return {step, result, [=, &group](int64_t steps) {
-              group.lr(kLearningRate);
+              group.lr(bench::kLearningRate);
               std::vector<Tensor> losses;
               for (int64_t i = 0; i < steps; ++i) {
                 step();
@@ -372,42 +358,18 @@ Row row_of(const std::string& what, std::string mode, std::map<std::string, Tens
 }
 
 void answer(const std::string& what, const std::string& mode, const std::string& folder,
-            Clock::time_point begin) {
+            bench::Clock::time_point begin) {
   // Otherwise Debian's LibTorch takes one.
   if (const char* threads = std::getenv("OMP_NUM_THREADS")) at::set_num_threads(std::stoi(threads));
   const Row row = row_of(what, mode, read_weights(folder + "/weights.safetensors"),
                          read_images(folder + "/images.npy"), folder);
-  row.step();
-  std::cout << milliseconds_since(begin) << std::endl;
-  std::string word;
-  while (std::cin >> word) {
-    if (word == "step") {
-      const auto from = Clock::now();
-      row.step();
-      std::cout << milliseconds_since(from) << std::endl;
-    } else if (word == "learn" && row.learn) {
-      int64_t steps = 0;
-      std::cin >> steps;
-      const auto from = Clock::now();
-      row.learn(steps);
-      std::cout << milliseconds_since(from) << std::endl;
-    } else if (word == "result") {
-      std::string path;
-      std::cin >> path;
-      save_floats(path, row.result());
-      std::cout << 0 << std::endl;
-    } else if (word == "memory") {
-      rusage usage = {};
-      getrusage(RUSAGE_SELF, &usage);
-      std::cout << static_cast<double>(usage.ru_maxrss) / 1024 << std::endl;
-    }
-  }
+  bench::answer_questions(row, begin, save_floats);
 }
 
 }  // namespace
 
 int main(int argc, char** argv) {
-  const auto begin = Clock::now();
+  const auto begin = bench::Clock::now();
   if (argc != 4) {
     std::fputs("usage: glassnet_libtorch_bench WHAT MODE FOLDER\n", stderr);
     return 2;

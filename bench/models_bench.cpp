@@ -3,11 +3,12 @@
 //
 //   glassnet_models_bench prepare MODEL SIZE BATCH FOLDER
 //
-// writes what both sides read: FOLDER/weights.safetensors, a network as initialised, with
-// torchvision's names, FOLDER/images.npy, (BATCH, SIZE, SIZE, 3) float32, and for LIME, likewise
-// float32, FOLDER/sources.npy, a drawn scene and what hides its superpixels, (2, SIZE, SIZE, 3),
-// FOLDER/labels.npy, (SIZE, SIZE), and FOLDER/masks.npy, (samples, superpixels). It prints the
-// network's multiply-adds for an image, and those of its first convolution.
+// writes what both sides read: FOLDER/weights.safetensors, a network as initialised but for
+// its blocks, which add a fifth, with torchvision's names, FOLDER/images.npy, (BATCH, SIZE, SIZE,
+// 3) float32, and for LIME, likewise float32, FOLDER/sources.npy, a drawn scene and what hides its
+// superpixels, (2, SIZE, SIZE, 3), FOLDER/labels.npy, (SIZE, SIZE), and FOLDER/masks.npy, (samples,
+// superpixels). It prints the network's multiply-adds for an image, and those of its first
+// convolution.
 //
 //   glassnet_models_bench peak
 //
@@ -16,18 +17,10 @@
 //   glassnet_models_bench WHAT MODE FOLDER
 //
 // WHAT is forward, train, saliency, gradcam or lime; MODE is eager, winograd to allow Winograd's
-// convolutions, or bf16 for forward, train and lime in that type. After a first step it prints the
-// milliseconds since main began; then each line of the input is answered: "step" by the
-// milliseconds of one more, "result FILE" by writing what the last one computed (.npy: logits, the
-// loss, a map of the first image, or the probabilities of LIME's samples), "learn N" by those of N
-// steps of training at a learning rate of 0.001, whose losses are then the result, and "memory" by
-// the highest resident memory of the process in MiB.
-#include <sys/resource.h>
-
-#include <chrono>
+// convolutions, or bf16 for forward, train and lime in that type. What it prints and answers stands
+// in bench/row.h; its results are logits, losses, a map of the first image, or the probabilities of
+// LIME's samples.
 #include <cstdio>
-#include <functional>
-#include <iostream>
 #include <memory>
 #include <string>
 #include <utility>
@@ -36,6 +29,7 @@
 #include <fmt/format.h>
 
 #include "bench/machine_peak.h"
+#include "bench/row.h"
 #include "data/input.h"
 #include "data/loader.h"
 #include "data/scenes.h"
@@ -56,15 +50,10 @@
 namespace glassnet {
 namespace {
 
-using Clock = std::chrono::steady_clock;
+using Row = bench::Row<Tensor>;
 
 constexpr int64_t kClasses = 1000;
 constexpr int64_t kLimeSamples = 1000;
-constexpr double kLearningRate = 1e-3;  // for gradients that momentum has gathered tenfold
-
-double milliseconds_since(Clock::time_point begin) {
-  return std::chrono::duration<double, std::milli>(Clock::now() - begin).count();
-}
 
 Superpixels superpixels_of(const Image& picture) {
   return quickshift(Tensor::from(picture.rgb, {picture.height, picture.width, 3}));
@@ -122,13 +111,6 @@ void prepare(const std::string& model, int size, int64_t batch, const std::strin
   prepare_lime(size, folder);
 }
 
-// What a step does and what it has computed.
-struct Row {
-  std::function<void()> step;
-  std::function<Tensor()> result;
-  std::function<void(int64_t steps)> learn = {};
-};
-
 struct Training {
   std::unique_ptr<Optimizer> sgd;
   TrainStep step;
@@ -162,7 +144,7 @@ Row row_of(const std::string& what, Module& model, const Tensor& images, DType t
               return Tensor::from(training->losses,
                                   {static_cast<int64_t>(training->losses.size())});
             },
-            [=](int64_t steps) { training->take_steps(steps, kLearningRate); }};
+            [=](int64_t steps) { training->take_steps(steps, bench::kLearningRate); }};
   }
   const auto last = std::make_shared<Tensor>();
   const auto result = [=] { return *last; };
@@ -188,46 +170,20 @@ Row row_of(const std::string& what, Module& model, const Tensor& images, DType t
 }
 
 void answer(const std::string& what, const std::string& mode, const std::string& folder,
-            Clock::time_point begin) {
+            bench::Clock::time_point begin) {
   kernels::set_allow_winograd(mode == "winograd");
   const kernels::FlushDenormals flush;
   const LoadedModel loaded = load_model(folder + "/weights.safetensors");
   const Row row = row_of(what, *loaded.model, load_npy(folder + "/images.npy"),
                          mode == "bf16" ? DType::kBFloat16 : DType::kFloat32);
-  row.step();
-  std::cout << milliseconds_since(begin) << std::endl;
-  std::string word;
-  while (std::cin >> word) {
-    if (word == "step") {
-      const auto from = Clock::now();
-      row.step();
-      std::cout << milliseconds_since(from) << std::endl;
-    } else if (word == "learn" && row.learn) {
-      int64_t steps = 0;
-      std::cin >> steps;
-      const auto from = Clock::now();
-      row.learn(steps);
-      std::cout << milliseconds_since(from) << std::endl;
-    } else if (word == "result") {
-      std::string path;
-      std::cin >> path;
-      save_npy(path, row.result());
-      std::cout << 0 << std::endl;
-    } else if (word == "memory") {
-      rusage usage = {};
-      getrusage(RUSAGE_SELF, &usage);
-      std::cout << static_cast<double>(usage.ru_maxrss) / 1024 << std::endl;
-    } else {
-      throw UsageError(fmt::format("'{}' is no question", word));
-    }
-  }
+  bench::answer_questions(row, begin, save_npy);
 }
 
 }  // namespace
 }  // namespace glassnet
 
 int main(int argc, char** argv) {
-  const auto begin = std::chrono::steady_clock::now();
+  const auto begin = bench::Clock::now();
   const std::vector<std::string> words(argv + 1, argv + argc);
   try {
     if (words.size() == 5 && words[0] == "prepare") {
