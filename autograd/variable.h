@@ -84,6 +84,8 @@ class Variable {
   Tensor& mutable_value();       // for optimizers and weight loading; recorded graphs see it
   void set_value(Tensor value);  // a leaf's value, possibly of another type or device
   const Shape& shape() const { return value().shape(); }
+  // True when neither another Variable nor another Tensor shares the elements.
+  bool unique() const { return state_.use_count() == 1 && state_->value.unique(); }
 
   bool requires_grad() const;
   // Leaves only: whether gradients are wanted (a frozen parameter wants none).

@@ -103,7 +103,7 @@ void conv2d_bias_add_relu(Cuda, const T* x, const T* w, const float* bias, const
 // The same from filters packed once, for a CPU that convolves with them many times. The size in
 // floats depends on the shape, but for the number of images, and on allow_winograd()
 // (kernels/policy.h): filters serve every shape of the same size. 0: this shape is not computed
-// from packed filters.
+// from packed filters. z may be y.
 int64_t conv2d_packed_size(Cpu, const Conv2dShape& shape);
 void conv2d_pack(Cpu, const float* w, float* packed, const Conv2dShape& shape);
 void conv2d_packed_bias_add_relu(Cpu, const float* x, const float* packed, const float* bias,

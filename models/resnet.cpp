@@ -82,13 +82,15 @@ class BasicBlock : public Block {
 
  protected:
   Variable forward(const Variable& x) override { return layers(x); }
+  Variable consume(Variable x) override { return layers(std::move(x)); }
   SharedImages forward_shared(const SharedImages& x) override { return layers(x); }
 
  private:
   template <class X>
-  X layers(const X& x) {
-    const X around = downsample ? (*downsample)(x) : x;
-    return conv_bn_relu(conv2, bn2, &relu, conv_bn_relu(conv1, bn1, &relu, x), around);
+  X layers(X x) {
+    const X y = conv_bn_relu(conv1, bn1, &relu, x);
+    X around = downsample ? (*downsample)(x) : std::move(x);
+    return conv_bn_relu(conv2, bn2, &relu, y, std::move(around));
   }
 
   Conv2d& conv1;
@@ -117,14 +119,15 @@ class Bottleneck : public Block {
 
  protected:
   Variable forward(const Variable& x) override { return layers(x); }
+  Variable consume(Variable x) override { return layers(std::move(x)); }
   SharedImages forward_shared(const SharedImages& x) override { return layers(x); }
 
  private:
   template <class X>
-  X layers(const X& x) {
-    const X around = downsample ? (*downsample)(x) : x;
+  X layers(X x) {
     const X y = conv_bn_relu(conv2, bn2, &relu, conv_bn_relu(conv1, bn1, &relu, x));
-    return conv_bn_relu(conv3, bn3, &relu, y, around);
+    X around = downsample ? (*downsample)(x) : std::move(x);
+    return conv_bn_relu(conv3, bn3, &relu, y, std::move(around));
   }
 
   Conv2d& conv1;
@@ -340,7 +343,9 @@ SharedImages ResNet::step(size_t index, const SharedImages& x) {
 
 Variable ResNet::finish(size_t index, const Variable& x) {
   const auto take_steps = [this](size_t begin, size_t end, Variable y) {
-    for (size_t i = begin; i < end; ++i) y = take_step(i, y);
+    for (size_t i = begin; i < end; ++i) {
+      y = i == 0 ? take_step(i, y) : (*blocks_[i - 1])(std::move(y));
+    }
     return y;
   };
   if (index >= early_steps_) return fc(avgpool(take_steps(index, steps(), x)));
@@ -357,7 +362,7 @@ Variable ResNet::forward(const Variable& x) {
                       !training() && NoGrad::active() && !hooked_within();
   if (slices) return finish(0, x);
   Variable y = take_step(0, x);
-  for (Sequential* stage : stages_) y = (*stage)(y);
+  for (Sequential* stage : stages_) y = (*stage)(std::move(y));
   return fc(avgpool(y));
 }
 

@@ -158,8 +158,9 @@ bool FoldedConv::differentiates(const Variable& x) {
 }
 
 Variable FoldedConv::operator()(const Conv2d& conv, const BatchNorm2d& bn,
-                                const Conv2dOptions& options, const Variable& x_,
-                                const Variable& z_, bool rectified) {
+                                const Conv2dOptions& options, const Variable& x_, Variable z_,
+                                bool rectified) {
+  const bool last_of_z = z_.unique();
   const Tensor x = x_.value(), z = z_.defined() ? z_.value() : Tensor{};
   const Layers layers(conv, bn);
   const auto convolve = [&](const Folded& folded) {
@@ -176,16 +177,16 @@ Variable FoldedConv::operator()(const Conv2d& conv, const BatchNorm2d& bn,
                                      z.device() == x.device());  // else the op says what is wrong
   const int64_t packed_size = packs && fits ? kernels::conv2d_packed_size(Cpu{}, shape) : 0;
   const Folded folded = kept_->get(layers, x.dtype(), Use::kForward, shape, packed_size);
+  const std::vector<Variable> inputs = {x_, z_, conv.weight, bn.weight, bn.bias};
   Tensor y;
   if (packed_size == 0) {
     y = convolve(folded).value();
   } else {
-    y = Tensor::empty(out);
+    y = last_of_z && !will_record(inputs) ? z : Tensor::empty(out);
     kernels::conv2d_packed_bias_add_relu(
         Cpu{}, x.data<float>(), folded.weight.data<float>(), folded.bias.data<float>(),
         z.defined() ? z.data<float>() : nullptr, y.data<float>(), rectified, shape);
   }
-  const std::vector<Variable> inputs = {x_, z_, conv.weight, bn.weight, bn.bias};
   if (!will_record(inputs)) return Variable(y);
   const Tensor saved_y = rectified ? y : Tensor{};
   const Tensor saved_x = will_record({conv.weight, bn.weight, bn.bias}) ? x : Tensor{};

@@ -23,14 +23,15 @@ class FoldedConv {
  public:
   FoldedConv();
 
-  // relu(bn(conv(x)) + z), or without the ReLU; z may be undefined. `options` are the layer's own,
-  // or others for windows that were taken before. Recorded as one op, `conv_bn_relu`, that keeps
+  // relu(bn(conv(x)) + z), or without the ReLU; z may be undefined, and the result may lie in its
+  // place where nothing is recorded and nobody else holds it. `options` are the layer's own, or
+  // others for windows that were taken before. Recorded as one op, `conv_bn_relu`, that keeps
   // its result for the ReLU alone, and x where the layers' parameters want gradients. With d the
   // upstream gradient where the result is positive:
   //   dz = d,  dx = conv's gradient of x with filters w',  and of w' and b', called G and g:
   //   dw = G gamma / sqrt(var + eps),  dgamma = (sum G w - g mean) / sqrt(var + eps),  dbeta = g
   Variable operator()(const Conv2d& conv, const BatchNorm2d& bn, const Conv2dOptions& options,
-                      const Variable& x, const Variable& z, bool rectified);
+                      const Variable& x, Variable z, bool rectified);
 
   // Whether the op may be recorded for x: of float32 or float64. Elsewhere it records nothing.
   static bool differentiates(const Variable& x);

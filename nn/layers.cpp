@@ -97,8 +97,7 @@ void count_batch(Module& module, int64_t batches) {
   }
 }
 
-Variable conv_bn_relu(Conv2d& conv, BatchNorm2d& bn, ReLU* relu, const Variable& x,
-                      const Variable& z) {
+Variable conv_bn_relu(Conv2d& conv, BatchNorm2d& bn, ReLU* relu, const Variable& x, Variable z) {
   const bool hooked = conv.hooked() || bn.hooked() || (relu != nullptr && relu->hooked());
   // A hook may have made variants of x that share one z (ForwardHook), which only `add` knows of.
   const bool shares_z = z.defined() && z.shape().dim(0) != x.shape().dim(0);
@@ -106,7 +105,7 @@ Variable conv_bn_relu(Conv2d& conv, BatchNorm2d& bn, ReLU* relu, const Variable&
   const bool folds =
       !hooked && !shares_z && !bn.training() && !conv.bias.defined() &&
       (FoldedConv::differentiates(x) || !will_record({x, z, conv.weight, bn.weight, bn.bias}));
-  if (folds) return conv.folded(conv, bn, conv.layer.options(), x, z, relu != nullptr);
+  if (folds) return conv.folded(conv, bn, conv.layer.options(), x, std::move(z), relu != nullptr);
   Variable y = bn(conv(x));
   if (z.defined()) y = add(y, z);
   return relu != nullptr ? (*relu)(y) : y;

@@ -118,8 +118,9 @@ class MaxPool2d : public Module {
 //               the CPU in float32 and float64
 // Where something else would be recorded, and with a hook on one of the parts, the parts one after
 // the other.
+// Inference on the CPU writes over a z that nobody else holds.
 Variable conv_bn_relu(Conv2d& conv, BatchNorm2d& bn, ReLU* relu, const Variable& x,
-                      const Variable& z = {});
+                      Variable z = {});
 // The inference of images that share pixels. Throws Error in training, and for a bias.
 SharedImages conv_bn_relu(Conv2d& conv, BatchNorm2d& bn, ReLU* relu, const SharedImages& x,
                           const SharedImages& z = {});
@@ -165,10 +166,10 @@ class Sequential : public Module {
   const std::vector<Module*>& layers() const { return layers_; }
 
  protected:
-  Variable forward(const Variable& x) override {
-    Variable y = x;
-    for (Module* layer : layers_) y = (*layer)(y);
-    return y;
+  Variable forward(const Variable& x) override { return consume(x); }
+  Variable consume(Variable x) override {
+    for (Module* layer : layers_) x = (*layer)(std::move(x));
+    return x;
   }
 
  private:

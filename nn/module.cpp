@@ -100,8 +100,7 @@ std::string misfit(const std::vector<NamedShape>& expected, const std::vector<Na
   return fmt::format("{}", fmt::join(complaints, "; "));
 }
 
-Variable Module::operator()(const Variable& x) {
-  Variable y = forward(x);
+Variable Module::through_hooks(Variable y) {
   hooks_.for_each([&](const ForwardHook& hook) {
     Variable replaced = hook(y);
     require(replaced.defined() && same_but_for_images(replaced.shape(), y.shape()), [&] {

@@ -59,7 +59,10 @@ class Module {
   Module& operator=(const Module&) = delete;
 
   // Runs `forward`, then the hooks on this module.
-  Variable operator()(const Variable& x);
+  Variable operator()(const Variable& x) { return through_hooks(forward(x)); }
+  // The same for an x that the caller has no more use for: what is computed may lie in its place,
+  // where nothing is recorded and nobody else holds it.
+  Variable operator()(Variable&& x) { return through_hooks(consume(std::move(x))); }
   // `forward` of images that share pixels, which records nothing and runs no hooks. Layers that
   // look at windows of pixels have it, and what is made of them; others throw an Error.
   SharedImages operator()(const SharedImages& x) { return forward_shared(x); }
@@ -111,6 +114,7 @@ class Module {
 
  protected:
   virtual Variable forward(const Variable& x) = 0;
+  virtual Variable consume(Variable x) { return forward(x); }
   virtual SharedImages forward_shared(const SharedImages& x);
 
   template <class M, class... Args>
@@ -127,6 +131,7 @@ class Module {
   Tensor& buffer(const std::string& name, Tensor value);
 
  private:
+  Variable through_hooks(Variable y);
   void add_child(const std::string& name, std::unique_ptr<Module> module);
 
   struct Buffer {

@@ -295,6 +295,59 @@ TEST(ConvBnRelu, FollowsItsParametersBackwardToo) {
 }
 
 // In double precision: a ReLU whose input is zero but for rounding may go either way.
+TEST(ConvBnRelu, WritesOverAResidualThatNobodyElseHolds) {
+  Layers layers;
+  const Tensor x = normal({2, 9, 9, 16}, 5), z = normal({2, 9, 9, 64}, 6);
+  const auto with = [&](Variable residual) {
+    return conv_bn_relu(layers.conv, layers.bn, &layers.relu, Variable(x), std::move(residual));
+  };
+  const Tensor truth = with(Variable(z)).value();
+  const NoGrad no_grad;
+  Variable last(z.clone());
+  const void* place = std::as_const(last).value().raw();
+  const Tensor y = with(std::move(last)).value();
+  EXPECT_EQ(y.to_vector<float>(), truth.to_vector<float>());
+  EXPECT_EQ(std::as_const(y).raw(), place);
+
+  Variable first(z.clone());
+  const Variable second = first;  // the same
+  with(std::move(first));
+  with(Variable(z));
+  with(Variable(z.slice(0, 2)));
+  EXPECT_EQ(z.to_vector<float>(), normal({2, 9, 9, 64}, 6).to_vector<float>());
+  EXPECT_EQ(second.value().to_vector<float>(), z.to_vector<float>());
+}
+
+TEST(ConvBnRelu, WritesOverNothingThatIsRecorded) {
+  Layers layers;
+  const Variable x(normal({2, 9, 9, 16}, 5));
+  Variable z = leaf(normal({2, 9, 9, 64}, 6));
+  const void* place = std::as_const(z).value().raw();
+  const Variable y = conv_bn_relu(layers.conv, layers.bn, &layers.relu, x, std::move(z));
+  EXPECT_NE(std::as_const(y.value()).raw(), place);
+}
+
+TEST(ResNetInference, KeepsWhatItIsGivenUnlessItIsGivenAway) {
+  for (const bool bottleneck : {false, true}) {
+    ResNet model({.bottleneck = bottleneck, .blocks = {2}, .classes = 5});
+    initialise(model, 3);
+    model.eval();
+    Module& block = model.find("layer1.1");
+    const Tensor images = normal({2, 9, 9, bottleneck ? 256 : 64}, 4), kept = images.clone();
+    const NoGrad no_grad;
+    const Tensor y = block(Variable(images)).value();
+    EXPECT_EQ(images.to_vector<float>(), kept.to_vector<float>());
+    Variable x(images.clone());
+    const void* place = std::as_const(x).value().raw();
+    const Tensor again = block(std::move(x)).value();
+    EXPECT_EQ(again.to_vector<float>(), y.to_vector<float>());
+    EXPECT_EQ(std::as_const(again).raw(), place);
+    const Tensor before = normal({2, 9, 9, 64}, 5), same = before.clone();
+    model.find("layer1")(Variable(before));
+    EXPECT_EQ(before.to_vector<float>(), same.to_vector<float>());
+  }
+}
+
 TEST(ResNetGradients, AreThoseOfTheParts) {
   const std::vector<ResNetOptions> networks = {
       {.bottleneck = false, .blocks = {1, 1}, .classes = 5},

@@ -80,12 +80,21 @@ struct Data {
     return y;
   }
   std::vector<float> computed(bool with_z, bool relu, const Conv2dShape& o) const {
+    std::vector<float> y(z.size(), -77);
+    compute(with_z ? z.data() : nullptr, y, relu, o);
+    return y;
+  }
+  std::vector<float> computed_over_z(bool relu, const Conv2dShape& o) const {
+    std::vector<float> y = z;
+    compute(y.data(), y, relu, o);
+    return y;
+  }
+  void compute(const float* residual, std::vector<float>& y, bool relu,
+               const Conv2dShape& o) const {
     std::vector<float> filters(static_cast<size_t>(conv2d_packed_size(Cpu{}, o)), -77);
     conv2d_pack(Cpu{}, w.data(), filters.data(), o);
-    std::vector<float> y(z.size(), -77);
-    conv2d_packed_bias_add_relu(Cpu{}, x.data(), filters.data(), bias.data(),
-                                with_z ? z.data() : nullptr, y.data(), relu, o);
-    return y;
+    conv2d_packed_bias_add_relu(Cpu{}, x.data(), filters.data(), bias.data(), residual, y.data(),
+                                relu, o);
   }
 
   std::vector<float> x, w, bias, z;
@@ -103,6 +112,9 @@ class PackedConv2dTest : public ::testing::TestWithParam<Case> {
       for (const bool relu : {false, true}) {
         const std::vector<float> y = data.computed(with_z, relu, o_);
         EXPECT_LT(error_of(y, data.truth(with_z, relu, o_)), gate) << with_z << relu;
+        if (with_z) {
+          EXPECT_EQ(data.computed_over_z(relu, o_), y);
+        }
         const int before = omp_get_max_threads();
         for (const int threads : {1, 3}) {
           omp_set_num_threads(threads);
@@ -169,6 +181,11 @@ INSTANTIATE_TEST_SUITE_P(
                       Case{"dilated", {2, 15, 15, 16, 16, 3, 3, 1, 1, 2, 2, 2, 2}},
                       Case{"wide_padding", {1, 5, 5, 16, 24, 5, 5, 1, 1, 4, 4}},
                       Case{"padding_beyond_the_filter", {1, 5, 6, 16, 24, 3, 3, 1, 1, 3, 4}},
+                      Case{"edges_of_many_images", {24, 5, 5, 32, 70, 3, 3, 1, 1, 1, 1}},
+                      Case{"edges_of_a_stride", {16, 10, 9, 32, 64, 3, 3, 2, 2, 1, 1}},
+                      Case{"edges_of_a_large_filter", {12, 9, 8, 16, 64, 7, 5, 1, 1, 3, 2}},
+                      Case{"edges_of_a_dilated_filter", {20, 6, 7, 16, 32, 3, 3, 1, 1, 2, 2, 2, 2}},
+                      Case{"edges_that_see_nothing", {40, 3, 2, 16, 64, 3, 3, 1, 1, 4, 5}},
                       Case{"pointwise_padded", {1, 6, 5, 16, 16, 1, 1, 1, 1, 1, 1}}),
     [](const auto& row) { return std::string(row.param.name); });
 

@@ -17,7 +17,7 @@ namespace {
 using packed::Form;
 
 // The forms for filters that serve once. oneDNN's direct convolutions are as quick as ours and pack
-// quicker, but for products of many channels, and gradients of a stride.
+// quicker, but for sums over many channels, and most gradients of a stride.
 bool prefers_library(Form form) {
   return library::kIsQuick && form == Form::kDirect;
 }
@@ -26,16 +26,23 @@ bool prefers_library(Form form) {
 bool pays_to_pack(int64_t pixels) {
   return pixels >= 512;
 }
+bool is_window(const Conv2dShape& o) {
+  return o.r > 1 || o.s > 1;
+}
+bool is_strided(const Conv2dShape& o) {
+  return o.stride_h > 1 || o.stride_w > 1;
+}
 Form once(const Conv2dShape& o) {
   const Form form = packed::form_for_once(o);
-  const bool long_product =
-      o.r == 1 && o.s == 1 && o.c >= 512 && pays_to_pack(o.n * o.out_h() * o.out_w());
-  return prefers_library(form) && !long_product ? Form::kNone : form;
+  const bool ours = o.c >= (is_window(o) ? 256 : 512) && pays_to_pack(o.n * o.out_h() * o.out_w());
+  return prefers_library(form) && !ours ? Form::kNone : form;
 }
 Form gradient_once(const Conv2dShape& o) {
   const Form form = packed::gradient_form_for_once(o);
-  const bool strided = o.stride_h > 1 || o.stride_w > 1;
-  return prefers_library(form) && !strided ? Form::kNone : form;
+  const bool ours = is_window(o)
+                        ? o.k >= (is_strided(o) ? 512 : 256) && pays_to_pack(o.n * o.h * o.w)
+                        : is_strided(o);
+  return prefers_library(form) && !ours ? Form::kNone : form;
 }
 
 bool by_our_weight_gradient(const Conv2dShape& o) {
@@ -114,8 +121,7 @@ void conv2d_backward_data(Cpu, const float* dy, const float* w, float* dx, const
 }
 
 bool conv2d_adds_backward_data(Cpu, DType type, const Conv2dShape& o) {
-  const bool strided = o.stride_h > 1 || o.stride_w > 1;
-  return type == DType::kFloat32 && !strided && pays_to_pack(o.n * o.h * o.w) &&
+  return type == DType::kFloat32 && !is_strided(o) && pays_to_pack(o.n * o.h * o.w) &&
          packed::gradient_form_for_once(o) != Form::kNone;
 }
 

@@ -17,16 +17,18 @@ namespace glassnet::kernels {
 
 // sums[i][j] = bias[j] + z[i][j] + sum over t, k of rows[t * row_count + i][k] * filters[t][k][j]
 struct TileProduct {
-  const float* const* rows;  // (taps, row_count) pointers to `inner` floats
+  const float* const* rows;  // (down * across, row_count) pointers to `inner` floats
   int row_count;             // at most ConvTiles::rows
   int columns;               // filters wanted, at most ConvTiles::columns
-  int64_t taps, inner;       // at least 1
-  const float* filters;      // (taps, inner, ConvTiles::columns)
+  int64_t down, across;      // the taps t, at least 1
+  int64_t inner;             // at least 1
+  const float* filters;      // (down, across, inner, ConvTiles::columns)
+  int64_t filter_gap;        // floats after `across` of them
   const float* bias;         // (columns) or null
   const float* z;            // like y, or null
-  float* y;                  // row i begins at y + i * stride
-  int64_t stride;
-  bool relu;  // a NaN passes
+  float* y;
+  const int64_t* at;  // row i begins at y + at[i]
+  bool relu;          // a NaN passes
   // What to ask the memory for meanwhile: ahead[i * ahead_step] at step i of the reduction.
   const float* ahead = nullptr;
   int64_t ahead_step = 0;

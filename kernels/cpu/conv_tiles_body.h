@@ -49,35 +49,43 @@ inline void multiply_add(Sums<Rows>& sums, const float* const* rows, int64_t k,
 
 template <int Rows, bool Ahead>
 inline void add_products(Sums<Rows>& sums, const TileProduct& o) {
-  if (o.taps < 1 || o.inner < 1) __builtin_unreachable();  // or sums would have to be in memory
+  // Or sums would have to be in memory.
+  if (o.down < 1 || o.across < 1 || o.inner < 1) __builtin_unreachable();
   const float *filters = o.filters, *ahead = o.ahead;
   const float* const* rows = o.rows;
-  for (int64_t tap = 0; tap < o.taps; ++tap, rows += Rows) {
-    // The compiler's unrolling leaves every sum in its register; steps written out do not.
+  for (int64_t r = 0; r < o.down; ++r, filters += o.filter_gap) {
+    for (int64_t s = 0; s < o.across; ++s, rows += Rows) {
+      // The compiler's unrolling leaves every sum in its register; steps written out do not.
 #pragma GCC unroll 4
-    for (int64_t k = 0; k < o.inner; ++k, filters += kColumns) {
-      multiply_add<Rows>(sums, rows, k, filters);
-      if constexpr (Ahead) {
-        __builtin_prefetch(ahead, 0, 2);
-        ahead += o.ahead_step;
+      for (int64_t k = 0; k < o.inner; ++k, filters += kColumns) {
+        multiply_add<Rows>(sums, rows, k, filters);
+        if constexpr (Ahead) {
+          __builtin_prefetch(ahead, 0, 2);
+          ahead += o.ahead_step;
+        }
       }
     }
   }
 }
 
-// Asks for rows of outputs. A function of its own, since otherwise the addresses are kept for later
-// in registers that the sums need.
+// Asks for rows of outputs. Functions of their own, since otherwise the addresses are kept for
+// later in registers that the sums need.
+inline void ask_for(const float* row) {
+  for (int j = 0; j < kColumns; j += 16) __builtin_prefetch(row + j, 1);
+  asm volatile("");  // or the call would be taken for one without effect, and left out
+}
+[[gnu::noinline]] void ask_for(const float* first, int rows, const int64_t* at) {
+  for (int i = 0; i < rows; ++i) ask_for(first + at[i]);
+}
 [[gnu::noinline]] void ask_for(const float* first, int rows, int64_t stride) {
-  for (int i = 0; i < rows; ++i, first += stride) {
-    for (int j = 0; j < kColumns; j += 16) __builtin_prefetch(first + j, 1);
-  }
+  for (int i = 0; i < rows; ++i) ask_for(first + i * stride);
 }
 
 template <int Rows>
 void product_of_whole(const TileProduct& o) {
   // What the last lines of this function touch is far away where outputs are large: ask for it now.
-  ask_for(o.y, Rows, o.stride);
-  if (o.z != nullptr) ask_for(o.z, Rows, o.stride);
+  ask_for(o.y, Rows, o.at);
+  if (o.z != nullptr) ask_for(o.z, Rows, o.at);
   Sums<Rows> sums;
 #pragma GCC unroll 4
   for (int j = 0; j < kVectors; ++j) {
@@ -86,17 +94,26 @@ void product_of_whole(const TileProduct& o) {
     for (int i = 0; i < Rows; ++i) sums.of[i][j] = bias;
   }
   o.ahead != nullptr ? add_products<Rows, true>(sums, o) : add_products<Rows, false>(sums, o);
-  float* y = o.y;
-  const float* z = o.z;
+  if (o.z != nullptr) {
 #pragma GCC unroll 8
-  for (int i = 0; i < Rows; ++i, y += o.stride) {
+    for (int i = 0; i < Rows; ++i) {
+      const float* z = o.z + o.at[i];
 #pragma GCC unroll 4
-    for (int j = 0; j < kVectors; ++j) {
-      Vector sum = sums.of[i][j];
-      if (z != nullptr) sum += load(z + j * kLanes);
-      store(y + j * kLanes, o.relu ? relu(sum) : sum);
+      for (int j = 0; j < kVectors; ++j) sums.of[i][j] += load(z + j * kLanes);
     }
-    if (z != nullptr) z += o.stride;
+  }
+  if (o.relu) {
+#pragma GCC unroll 8
+    for (int i = 0; i < Rows; ++i) {
+#pragma GCC unroll 4
+      for (int j = 0; j < kVectors; ++j) sums.of[i][j] = relu(sums.of[i][j]);
+    }
+  }
+#pragma GCC unroll 8
+  for (int i = 0; i < Rows; ++i) {
+    float* y = o.y + o.at[i];
+#pragma GCC unroll 4
+    for (int j = 0; j < kVectors; ++j) store(y + j * kLanes, sums.of[i][j]);
   }
 }
 
@@ -104,18 +121,20 @@ void product_of_whole(const TileProduct& o) {
 template <int Rows>
 void product_of_part(const TileProduct& o) {
   float bias[kColumns] = {}, z[Rows * kColumns] = {}, y[Rows * kColumns];
+  int64_t at[Rows];
   TileProduct whole = o;
   for (int j = 0; j < o.columns && o.bias != nullptr; ++j) bias[j] = o.bias[j];
-  for (int i = 0; i < Rows && o.z != nullptr; ++i) {
-    for (int j = 0; j < o.columns; ++j) z[i * kColumns + j] = o.z[i * o.stride + j];
+  for (int i = 0; i < Rows; ++i) {
+    at[i] = i * kColumns;
+    for (int j = 0; j < o.columns && o.z != nullptr; ++j) z[at[i] + j] = o.z[o.at[i] + j];
   }
   whole.bias = bias;
   whole.z = o.z != nullptr ? z : nullptr;
   whole.y = y;
-  whole.stride = kColumns;
+  whole.at = at;
   product_of_whole<Rows>(whole);
   for (int i = 0; i < Rows; ++i) {
-    for (int j = 0; j < o.columns; ++j) o.y[i * o.stride + j] = y[i * kColumns + j];
+    for (int j = 0; j < o.columns; ++j) o.y[o.at[i] + j] = y[at[i] + j];
   }
 }
 

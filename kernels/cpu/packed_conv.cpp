@@ -3,6 +3,7 @@
 #include <omp.h>
 
 #include <algorithm>
+#include <vector>
 
 #include "kernels/cpu/conv_tiles.h"
 #include "kernels/cpu/parallel.h"
@@ -110,6 +111,104 @@ struct Extent {
   int64_t h, w;
 };
 
+// Neighbouring outputs along an axis that meet the same taps of the filter inside of the image.
+struct Band {
+  Range outputs, taps;
+};
+
+struct Axis {
+  int64_t outputs, inputs, taps, stride, dilation, pad;
+};
+
+// Where the filter lies outside altogether, a tap is left, to meet zeros.
+std::vector<Band> bands_of(const Axis& axis) {
+  std::vector<Band> bands;
+  for (int64_t i = 0; i < axis.outputs; ++i) {
+    const int64_t first = i * axis.stride - axis.pad;
+    Range taps = {std::max<int64_t>(0, ceil_div(-first, axis.dilation)),
+                  std::min(axis.taps, ceil_div(axis.inputs - first, axis.dilation))};
+    if (taps.begin >= taps.end) taps = {0, 1};
+    if (bands.empty() || bands.back().taps != taps) bands.push_back({{i, i}, taps});
+    bands.back().outputs.end = i + 1;
+  }
+  return bands;
+}
+
+// A rectangle of every image, and its tiles.
+struct Zone {
+  Band down, across;
+  int64_t first_tile, tiles;
+  int64_t tile_pixels;   // of a tile, or one more:
+  int64_t larger_tiles;  // the first of them
+  int64_t tile_work;
+
+  int64_t end_tile() const { return first_tile + tiles; }
+  int64_t taps() const { return down.taps.size() * across.taps.size(); }
+  int64_t work() const { return tiles * tile_work; }
+  // Of the zone's pixels: without dividing, which would take longer than a step of a product.
+  Range pixels_of(int64_t tile) const {
+    const auto begin = [this](int64_t i) { return i * tile_pixels + std::min(i, larger_tiles); };
+    return {begin(tile - first_tile), begin(tile - first_tile + 1)};
+  }
+};
+
+class Zones {
+ public:
+  Zones(int64_t images, int rows, const std::vector<Band>& down, const std::vector<Band>& across) {
+    for (const Band& d : down) {
+      for (const Band& a : across) {
+        const int64_t pixels = images * d.outputs.size() * a.outputs.size();
+        const int64_t tiles = ceil_div(pixels, rows), taps = d.taps.size() * a.taps.size();
+        // The filters of a tile of few pixels take longer to read than to multiply.
+        const int64_t most = ceil_div(pixels, tiles);
+        zones_.push_back({.down = d,
+                          .across = a,
+                          .first_tile = tiles_,
+                          .tiles = tiles,
+                          .tile_pixels = pixels / tiles,
+                          .larger_tiles = pixels % tiles,
+                          .tile_work = taps * std::max<int64_t>(most, 2 * rows / 3)});
+        tiles_ += tiles;
+        work_ += zones_.back().work();
+      }
+    }
+  }
+
+  int64_t tiles() const { return tiles_; }
+  int64_t work() const { return work_; }
+  const Zone& of_tile(int64_t tile) const {
+    return *std::find_if(zones_.begin(), zones_.end() - 1,
+                         [&](const Zone& zone) { return tile < zone.end_tile(); });
+  }
+  // Tiles that are as much work as those of any other part, but for one.
+  Range share(int64_t part, int64_t parts) const {
+    return {tile_after(work_ * part / parts), tile_after(work_ * (part + 1) / parts)};
+  }
+
+ private:
+  int64_t tile_after(int64_t work) const {
+    for (const Zone& zone : zones_) {
+      if (work < zone.work()) return zone.first_tile + work / zone.tile_work;
+      work -= zone.work();
+    }
+    return tiles_;
+  }
+
+  std::vector<Zone> zones_;
+  int64_t tiles_ = 0, work_ = 0;
+};
+
+// Pixels at the edge see a part of the filter only, so that a zone for each part is less work, as
+// long as zones fill their tiles.
+Zones zones_of(const Conv2dShape& o, Extent out, int rows) {
+  const Range down = {0, o.r}, across = {0, by_rows(o) ? 1 : o.s};
+  const Zones whole(o.n, rows, {{{0, out.h}, down}}, {{{0, out.w}, across}});
+  if (by_rows(o) || (o.r == 1 && o.s == 1)) return whole;
+  const Zones parts(o.n, rows, bands_of({out.h, o.h, o.r, o.stride_h, o.dilation_h, o.pad_h}),
+                    bands_of({out.w, o.w, o.s, o.stride_w, o.dilation_w, o.pad_w}));
+  return parts.work() < whole.work() ? parts : whole;
+}
+
 // The tiles of output pixels and blocks of filters of a convolution, and a thread's part in them.
 class DirectRun {
  public:
@@ -122,29 +221,28 @@ class DirectRun {
         out_(out),
         tiles_(*conv_tiles()),
         taps_(taps_of(shape)),
+        row_taps_(taps_ / shape.r),
         inner_(inner_of(shape)),
-        pixels_(o_.n * out.h * out.w),
-        tile_count_(ceil_div(pixels_, tiles_.rows)),
-        tile_pixels_(pixels_ / tile_count_),
-        larger_tiles_(pixels_ % tile_count_),
+        zones_(zones_of(shape, out, tiles_.rows)),
         blocks_(ceil_div(o_.k, tiles_.columns)) {
     // Filters that fit into the cache stay there for all pixels. Larger ones, or those of few
     // pixels, are read once for as many pixels as fit.
-    filters_stay_ = tile_count_ > kFewTiles && taps_ * inner_ * o_.k * 4 <= kCacheBytes;
+    filters_stay_ = zones_.tiles() > kFewTiles && taps_ * inner_ * o_.k * 4 <= kCacheBytes;
     const int64_t tile_bytes = tiles_.rows * inner_ * o_.stride_h * o_.stride_w * 4;
-    panel_ = filters_stay_ ? 16 : std::clamp<int64_t>(kCacheBytes / 2 / tile_bytes, 1, tile_count_);
+    panel_ =
+        filters_stay_ ? 16 : std::clamp<int64_t>(kCacheBytes / 2 / tile_bytes, 1, zones_.tiles());
   }
 
   void run() const {
-    const bool small = pixels_ * o_.k * taps_ * inner_ < 64 * kSmall;
-    if (small || thread_count() == 1) return run_part({0, tile_count_}, {0, blocks_});
+    const bool small = o_.n * out_.h * out_.w * o_.k * taps_ * inner_ < 64 * kSmall;
+    if (small || thread_count() == 1) return run_part({0, zones_.tiles()}, {0, blocks_});
 #pragma omp parallel
     {
       const int64_t threads = omp_get_num_threads(), thread = omp_get_thread_num();
       if (shares_blocks(threads)) {
-        run_part({0, tile_count_}, share_of(blocks_, thread, threads));
+        run_part({0, zones_.tiles()}, share_of(blocks_, thread, threads));
       } else {
-        run_part(share_of(tile_count_, thread, threads), {0, blocks_});
+        run_part(zones_.share(thread, threads), {0, blocks_});
       }
     }
   }
@@ -152,49 +250,53 @@ class DirectRun {
  private:
   // A thread reads all filters, or all pixels: whichever is less, if the shares are as even.
   bool shares_blocks(int64_t threads) const {
-    const int64_t filters = taps_ * o_.k, pixels = o_.n * o_.h * o_.w;
-    const int64_t most_of_tiles = ceil_div(tile_count_, threads) * blocks_;
-    const int64_t most_of_blocks = ceil_div(blocks_, threads) * tile_count_;
+    const int64_t filters = taps_ * o_.k, pixels = o_.n * o_.h * o_.w, tiles = zones_.tiles();
+    const int64_t most_of_tiles = ceil_div(tiles, threads) * blocks_;
+    const int64_t most_of_blocks = ceil_div(blocks_, threads) * tiles;
     return filters > pixels && most_of_blocks <= most_of_tiles;
   }
 
-  // Tiles are equal within a pixel, the larger ones first: without dividing, which would take
-  // longer than a step of a product.
-  Range pixels_of(int64_t tile) const {
-    const auto begin = [&](int64_t i) { return i * tile_pixels_ + std::min(i, larger_tiles_); };
-    return {begin(tile), begin(tile + 1)};
-  }
+  struct Tile {
+    const Zone* zone;
+    const float** pointers;  // (the zone's taps, count)
+    int64_t count;           // of pixels
+    int64_t at[kMostRows];   // their places in y
+  };
 
   void run_part(Range tiles, Range blocks) const {
-    struct Pointers;
+    struct Panel;
     const int64_t tile_pointers = taps_ * tiles_.rows;
+    const size_t tile_bytes = static_cast<size_t>(panel_) * sizeof(Tile);
     const size_t pointer_bytes = static_cast<size_t>(panel_ * tile_pointers) * sizeof(float*);
     const size_t zero_bytes = static_cast<size_t>(inner_) * sizeof(float);
-    auto* scratch = static_cast<char*>(thread_scratch<Pointers>().get(pointer_bytes + zero_bytes));
-    auto* pointers = reinterpret_cast<const float**>(scratch);
-    auto* zeros = reinterpret_cast<float*>(scratch + pointer_bytes);
+    auto* scratch =
+        static_cast<char*>(thread_scratch<Panel>().get(tile_bytes + pointer_bytes + zero_bytes));
+    auto* panel = reinterpret_cast<Tile*>(scratch);
+    auto* pointers = reinterpret_cast<const float**>(scratch + tile_bytes);
+    auto* zeros = reinterpret_cast<float*>(scratch + tile_bytes + pointer_bytes);
     std::fill(zeros, zeros + inner_, 0.0f);
     for (int64_t begin = tiles.begin; begin < tiles.end; begin += panel_) {
-      const Range panel = {begin, std::min(tiles.end, begin + panel_)};
-      const auto pointers_of = [&](int64_t tile) {
-        return pointers + (tile - begin) * tile_pointers;
-      };
-      for (int64_t tile = panel.begin; tile < panel.end; ++tile) {
-        point(pixels_of(tile), zeros, pointers_of(tile));
+      const int64_t count = std::min(panel_, tiles.end - begin);
+      const Zone* zone = &zones_.of_tile(begin);
+      for (int64_t i = 0; i < count; ++i) {
+        if (begin + i == zone->end_tile()) ++zone;
+        panel[i].zone = zone;
+        panel[i].pointers = pointers + i * tile_pointers;
+        point(zone->pixels_of(begin + i), zeros, panel[i]);
       }
-      const auto step = [&](int64_t tile, int64_t block, Ahead ahead) {
-        if (block == blocks.begin && tile + 1 < panel.end) fetch(tile + 1, pointers_of(tile + 1));
-        multiply(pixels_of(tile), block, pointers_of(tile), ahead);
+      const auto step = [&](int64_t i, int64_t block, Ahead ahead) {
+        if (block == blocks.begin && i + 1 < count) fetch(panel[i + 1]);
+        multiply(panel[i], block, ahead);
       };
       if (filters_stay_) {
-        for (int64_t tile = panel.begin; tile < panel.end; ++tile) {
-          for (int64_t block = blocks.begin; block < blocks.end; ++block) step(tile, block, {});
+        for (int64_t i = 0; i < count; ++i) {
+          for (int64_t block = blocks.begin; block < blocks.end; ++block) step(i, block, {});
         }
       } else {
         for (int64_t block = blocks.begin; block < blocks.end; ++block) {
           const bool last = block + 1 == blocks.end;
-          for (int64_t tile = panel.begin; tile < panel.end; ++tile) {
-            step(tile, block, last ? Ahead{} : part_of(block + 1, tile - begin, panel));
+          for (int64_t i = 0; i < count; ++i) {
+            step(i, block, last ? Ahead{} : part_of(block + 1, i, count));
           }
         }
       }
@@ -210,10 +312,10 @@ class DirectRun {
     int64_t step = 0;
   };
 
-  // What the tile at `index` of a panel asks for of the block that is the next: some of its
+  // What the tile at `index` of a panel's asks for of the block that is the next: some of its
   // columns' worth, a few floats at each step.
-  Ahead part_of(int64_t block, int64_t index, Range panel) const {
-    const int64_t tiles = panel.end - panel.begin, steps = taps_ * inner_;
+  Ahead part_of(int64_t block, int64_t index, int64_t tiles) const {
+    const int64_t steps = taps_ * inner_;
     const int64_t each = ceil_div(tiles_.columns, tiles), before = index * each;
     const bool fits = steps * tiles_.columns * 4 <= kCacheBytes / 2;
     if (tiles > kFewTiles || !fits || before >= tiles_.columns) return {};
@@ -221,66 +323,84 @@ class DirectRun {
   }
 
   // Asks for what a tile is the first to read: the input at the last tap.
-  void fetch(int64_t tile, const float* const* pointers) const {
-    const Range pixels = pixels_of(tile);
-    const int64_t count = pixels.end - pixels.begin;
-    for (int64_t i = 0; i < count; ++i) {
-      const float* from = pointers[(taps_ - 1) * count + i];
-      for (int64_t k = 0; k < inner_; k += 16) __builtin_prefetch(from + k, 0, 2);
+  void fetch(const Tile& tile) const {
+    const float* const* last = tile.pointers + (tile.zone->taps() - 1) * tile.count;
+    for (int64_t i = 0; i < tile.count; ++i) {
+      for (int64_t k = 0; k < inner_; k += 16) __builtin_prefetch(last[i] + k, 0, 2);
     }
   }
 
-  // Where each tap finds each pixel's input: (taps, pixels).
-  void point(Range pixels, const float* zeros, const float** pointers) const {
-    const int64_t count = pixels.end - pixels.begin;
-    int64_t q = pixels.begin % out_.w, p = pixels.begin / out_.w % out_.h,
-            n = pixels.begin / out_.w / out_.h;
-    const int64_t h = o_.h, w = o_.w, down = o_.dilation_h, right = o_.dilation_w;
-    const int64_t rows = o_.r, columns = by_rows(o_) ? 1 : o_.s;
-    const int64_t height = down * (rows - 1) + 1, width = right * (o_.s - 1) + 1;
-    for (int64_t i = 0; i < count; ++i) {
-      const int64_t top = p * o_.stride_h - o_.pad_h, left = q * o_.stride_w - o_.pad_w;
-      const int64_t first = ((n * h + top) * w + left) * o_.c;
-      const int64_t step = right * o_.c, row_step = down * w * o_.c;
-      const float** out = pointers + i;
+  // Where each of the zone's taps finds each pixel's input, and where its outputs are.
+  void point(Range pixels, const float* zeros, Tile& tile) const {
+    const Zone& zone = *tile.zone;
+    const Range rows = zone.down.outputs, columns = zone.across.outputs;
+    const Range down = zone.down.taps, across = zone.across.taps;
+    const int64_t h = o_.h, w = o_.w, down_step = o_.dilation_h, across_step = o_.dilation_w;
+    const int64_t height = down_step * (down.size() - 1) + 1;
+    const int64_t width = by_rows(o_) ? o_.s : across_step * (across.size() - 1) + 1;
+    const int64_t row_step = down_step * w * o_.c, step = across_step * o_.c;
+    const int64_t row = pixels.begin / columns.size();
+    int64_t q = columns.begin + pixels.begin % columns.size(), p = rows.begin + row % rows.size(),
+            n = row / rows.size();
+    int64_t top, left, at;  // of the pixel
+    const float* x;         // at its first tap
+    const auto set = [&] {
+      top = p * o_.stride_h - o_.pad_h + down.begin * down_step;
+      left = q * o_.stride_w - o_.pad_w + across.begin * across_step;
+      at = ((n * out_.h + p) * out_.w + q) * o_.k;
+      x = operands_.x + ((n * h + top) * w + left) * o_.c;
+    };
+    set();
+    tile.count = pixels.size();
+    for (int64_t i = 0; i < tile.count; ++i) {
+      tile.at[i] = at;
+      const float* from = x;
+      const float** out = tile.pointers + i;
       if (top >= 0 && left >= 0 && top + height <= h && left + width <= w) {
-        const float* row = operands_.x + first;
-        for (int64_t r = 0; r < rows; ++r, row += row_step) {
-          const float* at = row;
-          for (int64_t s = 0; s < columns; ++s, at += step, out += count) *out = at;
+        for (int64_t r = 0; r < down.size(); ++r, from += row_step) {
+          const float* tap = from;
+          for (int64_t s = 0; s < across.size(); ++s, tap += step, out += tile.count) *out = tap;
         }
       } else {
-        for (int64_t r = 0; r < rows; ++r) {
-          const int64_t y = top + r * down;
-          const bool inside = y >= 0 && y < h;
-          for (int64_t s = 0; s < columns; ++s, out += count) {
-            const int64_t x = left + s * right;
-            *out =
-                inside && x >= 0 && x < w ? operands_.x + first + r * row_step + s * step : zeros;
+        for (int64_t r = 0; r < down.size(); ++r, from += row_step) {
+          const int64_t y = top + r * down_step;
+          for (int64_t s = 0; s < across.size(); ++s, out += tile.count) {
+            const int64_t tap = left + s * across_step;
+            *out = y >= 0 && y < h && tap >= 0 && tap < w ? from + s * step : zeros;
           }
         }
       }
-      if (++q < out_.w) continue;
-      q = 0;
-      if (++p < out_.h) continue;
-      p = 0;
-      ++n;
+      if (++q < columns.end) {
+        left += o_.stride_w;
+        at += o_.k;
+        x += o_.stride_w * o_.c;
+        continue;
+      }
+      q = columns.begin;
+      if (++p == rows.end) {
+        p = rows.begin;
+        ++n;
+      }
+      set();
     }
   }
 
-  void multiply(Range pixels, int64_t block, const float* const* pointers, Ahead ahead) const {
-    const int64_t first = block * tiles_.columns, at = pixels.begin * o_.k + first;
+  void multiply(const Tile& tile, int64_t block, Ahead ahead) const {
+    const Range down = tile.zone->down.taps, across = tile.zone->across.taps;
+    const int64_t first = block * tiles_.columns, tap_filters = inner_ * tiles_.columns;
     tiles_.product({
-        .rows = pointers,
-        .row_count = static_cast<int>(pixels.end - pixels.begin),
+        .rows = tile.pointers,
+        .row_count = static_cast<int>(tile.count),
         .columns = static_cast<int>(std::min<int64_t>(tiles_.columns, o_.k - first)),
-        .taps = taps_,
+        .down = down.size(),
+        .across = across.size(),
         .inner = inner_,
-        .filters = filters_of(block),
+        .filters = filters_of(block) + (down.begin * row_taps_ + across.begin) * tap_filters,
+        .filter_gap = (row_taps_ - across.size()) * tap_filters,
         .bias = operands_.bias != nullptr ? operands_.bias + first : nullptr,
-        .z = operands_.z != nullptr ? operands_.z + at : nullptr,
-        .y = operands_.y + at,
-        .stride = o_.k,
+        .z = operands_.z != nullptr ? operands_.z + first : nullptr,
+        .y = operands_.y + first,
+        .at = tile.at,
         .relu = operands_.relu,
         .ahead = ahead.from,
         .ahead_step = ahead.step,
@@ -291,7 +411,9 @@ class DirectRun {
   Conv2dShape o_;
   Extent out_;
   const ConvTiles& tiles_;
-  int64_t taps_, inner_, pixels_, tile_count_, tile_pixels_, larger_tiles_, blocks_;
+  int64_t taps_, row_taps_, inner_;
+  Zones zones_;
+  int64_t blocks_;
   bool filters_stay_;
   int64_t panel_;  // tiles
 };
@@ -495,6 +617,8 @@ class WinogradRun {
   void multiply(const float* v, int64_t count, const float* filters, float* m) const {
     const int64_t columns = blocks_ * tiles_.columns;
     const float* rows[kMostRows];
+    int64_t at[kMostRows];
+    for (int64_t j = 0; j < tiles_.rows; ++j) at[j] = j * columns;
     for (int64_t i = 0; i < count; i += tiles_.rows) {
       const int64_t some = std::min<int64_t>(tiles_.rows, count - i);
       for (int64_t j = 0; j < some; ++j) rows[j] = v + (i + j) * o_.c;
@@ -503,13 +627,15 @@ class WinogradRun {
             .rows = rows,
             .row_count = static_cast<int>(some),
             .columns = tiles_.columns,
-            .taps = 1,
+            .down = 1,
+            .across = 1,
             .inner = o_.c,
             .filters = filters + block * o_.c * tiles_.columns,
+            .filter_gap = 0,
             .bias = nullptr,
             .z = nullptr,
             .y = m + i * columns + block * tiles_.columns,
-            .stride = columns,
+            .at = at,
             .relu = false,
         });
       }
