@@ -101,6 +101,7 @@ std::string misfit(const std::vector<NamedShape>& expected, const std::vector<Na
 }
 
 Variable Module::operator()(const Variable& x) {
+  const SpanScope span([this](Profile& p) { p.open_layer(this); });
   Variable y = forward(x);
   hooks_.for_each([&](const ForwardHook& hook) {
     Variable replaced = hook(y);
