@@ -1,6 +1,7 @@
 #include <algorithm>
 #include <array>
 #include <chrono>
+#include <cmath>
 #include <filesystem>
 #include <functional>
 #include <map>
@@ -141,7 +142,7 @@ struct Sum {
   // "331 GFLOP/s" or, of what multiplies nothing, "28 GB/s".
   std::string rate() const {
     if (ms <= 0) return "";
-    if (multiply_adds > 0) return fmt::format("{:.0f} GFLOP/s", gflops());
+    if (multiply_adds > 0) return fmt::format("{:.{}f} GFLOP/s", gflops(), gflops() < 9.5 ? 1 : 0);
     return bytes > 0 ? fmt::format("{:.1f} GB/s", 1e-6 * static_cast<double>(bytes) / ms) : "";
   }
 };
@@ -199,7 +200,8 @@ Sums sums_of(const std::vector<Span>& spans) {
 
     const Span* layer = nearest(spans, i, Span::Kind::kLayer);
     LayerLine& line =
-        line_called(sums.layers, layer != nullptr ? layer->name : phase.name, &LayerLine::path);
+        line_called(sums.layers, layer != nullptr ? layer->name : fmt::format("({})", phase.name),
+                    &LayerLine::path);
     (phase.name == "backward" ? line.backward : line.forward).add(span, self[i]);
   }
   return sums;
@@ -230,28 +232,31 @@ std::string milliseconds(double ms) {
 }
 
 std::string table_by_op(const Sums& sums, bool shapes) {
-  std::vector<Column> columns = {{"op"},
-                                 {"calls", Align::kRight},
-                                 {"ms", Align::kRight},
-                                 {"share", Align::kRight},
-                                 {"rate", Align::kRight}};
-  if (shapes) columns.insert(columns.begin() + 1, {"of"});
+  std::vector<Column> columns = {{"op"}};
+  if (shapes) columns.push_back({"of"});
+  for (const char* heading : {"calls", "ms", "share", "rate"}) {
+    columns.push_back({heading, Align::kRight});
+  }
   Table table(columns);
-  const auto add = [&](std::vector<std::string> cells, const std::string& shape = "") {
-    if (shapes) cells.insert(cells.begin() + 1, shape);
+  const auto add = [&](const std::string& name, const std::string& shape, int64_t calls, double ms,
+                       const std::string& rate) {
+    std::vector<std::string> cells = {name};
+    if (shapes) cells.push_back(shape);
+    cells.push_back(calls > 0 ? std::to_string(calls) : "");
+    cells.push_back(milliseconds(ms));
+    cells.push_back(percent(ms / sums.total));
+    cells.push_back(rate);
     table.add_row(cells);
   };
-  const auto share = [&](double ms) { return percent(ms / sums.total); };
   for (const Phase& phase : sums.phases) {
-    add({phase.name, "", milliseconds(phase.ms), share(phase.ms), ""});
+    add(phase.name, "", 0, phase.ms, "");
     for (const auto& [op, shape, sum] : lines_of(phase, shapes)) {
-      add({"  " + op, std::to_string(sum.calls), milliseconds(sum.ms), share(sum.ms), sum.rate()},
-          shape);
+      add(fmt::format("  {}", op), shape, sum.calls, sum.ms, sum.rate());
     }
   }
   table.add_rule();
-  add({"between ops", "", milliseconds(sums.between), share(sums.between), ""});
-  add({"step", "", milliseconds(sums.total), share(sums.total), ""});
+  add("between ops", "", 0, sums.between, "");
+  add("step", "", 0, sums.total, "");
   return table.str();
 }
 
@@ -312,8 +317,8 @@ std::string trace_of(const std::vector<Span>& spans, const std::string& title) {
     nlohmann::ordered_json event = {{"name", span.name},
                                     {"cat", kCategories[static_cast<size_t>(span.kind)]},
                                     {"ph", "X"},
-                                    {"ts", 1e3 * span.begin},
-                                    {"dur", 1e3 * span.duration()},
+                                    {"ts", std::round(1e6 * span.begin) / 1e3},
+                                    {"dur", std::round(1e6 * span.duration()) / 1e3},
                                     {"pid", 1},
                                     {"tid", 1}};
     if (span.kind == Span::Kind::kOp) {

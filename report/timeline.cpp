@@ -3,7 +3,6 @@
 #include <algorithm>
 #include <array>
 #include <cmath>
-#include <functional>
 #include <string_view>
 #include <utility>
 
@@ -31,14 +30,13 @@ constexpr double kTextSize = 11.5;
 constexpr Rgb kGround{0xe9, 0xeb, 0xee};
 
 constexpr std::array kKinds = {"convolutions",
-                               "their input gradients",
-                               "their weight gradients",
+                               "convolutions' input gradients",
+                               "convolutions' weight gradients",
                                "batch norm, with its ReLU",
                                "pooling and sums",
                                "matrix products",
                                "the weights' update",
                                "other ops"};
-// One colour each, of page-wide order; what is left over is grey.
 Rgb colour_of(size_t kind) {
   return class_colour(static_cast<int>(kind), static_cast<int>(kKinds.size()));
 }
@@ -72,7 +70,7 @@ struct Lane {
 struct Layout {
   double total = 0;  // milliseconds
   std::vector<Lane> lanes;
-  std::vector<std::pair<double, size_t>> legend;  // (milliseconds, kind), the longest first
+  std::vector<std::pair<double, size_t>> legend;  // (milliseconds, kind)
   double between = 0;
   int lanes_y = 0, axis_y = 0, legend_y = 0, height = 0;
 
@@ -113,7 +111,6 @@ Layout lay_out(const std::vector<Span>& spans, const TimelineOptions& options) {
   for (size_t kind = 0; kind < kKinds.size(); ++kind) {
     if (times[kind] > 0) layout.legend.emplace_back(times[kind], kind);
   }
-  std::ranges::sort(layout.legend, std::greater<>(), &std::pair<double, size_t>::first);
 
   layout.lanes_y = kMargin + head_height(options.title, options.subtitle);
   const int lanes = static_cast<int>(layout.lanes.size());
@@ -161,10 +158,17 @@ void draw_lane(Canvas& canvas, int y, const Lane& lane, const Layout& layout) {
     canvas.text(kPlotX + begin + width / 2, line - 4, part.name,
                 {.size = kTextSize, .colour = kFaint, .anchor = Anchor::kMiddle});
   }
+  const double begin = layout.x_of(lane.bars.front().begin);
+  const double end = layout.x_of(lane.bars.back().end);
+  const int left = kPlotX + static_cast<int>(begin);
+  if (end - begin < 1) {  // at least a pixel of the lane is to be seen
+    canvas.rectangle(top, left, kLane, 1, colour_of(lane.bars.front().kind));
+    return;
+  }
   // A canvas's bars begin at a whole pixel and may end within one: each bar is drawn from the
-  // beginning of the axis, the last one first, and the ones before it are drawn over that.
+  // beginning of the lane's, the last one first, and the ones before it are drawn over that.
   const auto fill_up_to = [&](double time, Rgb colour) {
-    canvas.bars(top, kPlotX, kLane, std::array{layout.x_of(time)}, colour);
+    canvas.bars(top, left, kLane, std::array{kPlotX + layout.x_of(time) - left}, colour);
   };
   std::vector<Bar> bars;
   for (const Bar& bar : lane.bars) {
@@ -176,14 +180,11 @@ void draw_lane(Canvas& canvas, int y, const Lane& lane, const Layout& layout) {
       bars.push_back(bar);
     }
   }
-  double begin = lane.bars.front().begin, end = lane.bars.back().end;
-  fill_up_to(end, kGround);
   for (size_t i = bars.size(); i-- > 0;) {
     fill_up_to(bars[i].end, colour_of(bars[i].kind));
-    const double before = i > 0 ? bars[i - 1].end : 0;
-    if (layout.x_of(bars[i].begin - before) >= 0.05) fill_up_to(bars[i].begin, kGround);
+    const bool gap = i > 0 && layout.x_of(bars[i].begin - bars[i - 1].end) >= 0.05;
+    if (gap) fill_up_to(bars[i].begin, kGround);
   }
-  fill_up_to(begin, kWhite);
 }
 
 void draw_legend(Canvas& canvas, const Layout& layout) {
@@ -198,7 +199,7 @@ void draw_legend(Canvas& canvas, const Layout& layout) {
     const double baseline = centred_baseline(y + 5.5, kTextSize);
     canvas.rectangle(y, x, 11, 11, left_over ? kGround : colour_of(layout.legend[entry].second));
     canvas.text(x + 18, baseline, left_over ? "between ops" : kKinds[layout.legend[entry].second],
-                {.size = kTextSize, .colour = kInk, .room = column - 130.0});
+                {.size = kTextSize, .colour = kInk, .room = column - 140.0});
     canvas.text(x + column - 70, baseline, fmt::format("{:.1f} ms", time),
                 {.size = kTextSize, .colour = kInk, .anchor = Anchor::kEnd});
     canvas.text(x + column - 24, baseline, fmt::format("{:.1f} %", 100 * time / layout.total),

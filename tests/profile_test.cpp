@@ -220,7 +220,7 @@ TEST(Timeline, DrawsALaneForEachPhase) {
   const TimelineOptions words{.title = "a & b", .subtitle = "4 images"};
   const std::string svg = timeline_svg(spans, words);
   for (const char* word : {"forward", "backward", "update", "between ops", "layer1", "a &amp; b",
-                           "their weight gradients", "4 images. "}) {
+                           "convolutions' weight gradients", "4 images. "}) {
     EXPECT_THAT(svg, HasSubstr(word));
   }
   const Image picture = timeline(spans, words), twice = timeline(spans, {.scale = 2});
