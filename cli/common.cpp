@@ -80,7 +80,8 @@ Network network_of(const std::string& model, int image_size, std::optional<int64
     LoadedModel loaded = load_model(model, {.image_size = image_size});
     return {std::move(loaded.model), loaded.card.image_size, /*trained=*/true};
   }
-  std::unique_ptr<Module> made = make_model(model, {.classes = classes});  // or says which there are
+  std::unique_ptr<Module> made =
+      make_model(model, {.classes = classes});  // or says which there are
   return {std::move(made), image_size > 0 ? image_size : usual_input(model).image_size};
 }
 

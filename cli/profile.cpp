@@ -12,8 +12,8 @@
 
 #include <fmt/format.h>
 #include <fmt/ranges.h>
-#include <nlohmann/json.hpp>
 #include <omp.h>
+#include <nlohmann/json.hpp>
 
 #include "cli/command.h"
 #include "cli/output.h"
@@ -189,8 +189,8 @@ Sums sums_of(const std::vector<Span>& spans) {
     if (span.kind != Span::Kind::kOp) continue;
     sums.between -= self[i];
     const Span* around = outermost(spans, i, Span::Kind::kPhase);
-    Phase& phase = line_called(sums.phases, around != nullptr ? around->name : kOther,
-                               &Phase::name);
+    Phase& phase =
+        line_called(sums.phases, around != nullptr ? around->name : kOther, &Phase::name);
     if (around == nullptr) phase.ms += self[i];
     auto op = std::ranges::find_if(phase.ops, [&](const OpLine& line) {
       return line.op == span.name && line.shape == span.shape;
@@ -204,6 +204,8 @@ Sums sums_of(const std::vector<Span>& spans) {
                     &LayerLine::path);
     (phase.name == "backward" ? line.backward : line.forward).add(span, self[i]);
   }
+  std::ranges::stable_partition(sums.phases,
+                                [](const Phase& phase) { return phase.name != kOther; });
   return sums;
 }
 
@@ -273,17 +275,15 @@ std::string table_by_layer(const Sums& sums) {
                    percent((forward.ms + backward.ms) / sums.total)});
   }
   table.add_rule();
-  table.add_row({"between ops", milliseconds(sums.between), "", "", "",
-                 percent(sums.between / sums.total)});
+  table.add_row(
+      {"between ops", milliseconds(sums.between), "", "", "", percent(sums.between / sums.total)});
   table.add_row({"step", milliseconds(sums.total), "", "", "", percent(1)});
   return table.str();
 }
 
 nlohmann::ordered_json json_of(const Sum& sum) {
-  return {{"calls", sum.calls},
-          {"ms", sum.ms},
-          {"flops", 2 * sum.multiply_adds},
-          {"bytes", sum.bytes}};
+  return {
+      {"calls", sum.calls}, {"ms", sum.ms}, {"flops", 2 * sum.multiply_adds}, {"bytes", sum.bytes}};
 }
 
 nlohmann::ordered_json json_of(const Sums& sums) {
@@ -311,7 +311,8 @@ nlohmann::ordered_json json_of(const Sums& sums) {
 std::string trace_of(const std::vector<Span>& spans, const std::string& title) {
   constexpr std::array kCategories = {"phase", "layer", "op"};
   nlohmann::ordered_json events = nlohmann::json::array();
-  events.push_back({{"name", "process_name"}, {"ph", "M"}, {"pid", 1}, {"args", {{"name", title}}}});
+  events.push_back(
+      {{"name", "process_name"}, {"ph", "M"}, {"pid", 1}, {"args", {{"name", title}}}});
   for (size_t i = 0; i < spans.size(); ++i) {
     const Span& span = spans[i];
     nlohmann::ordered_json event = {{"name", span.name},
@@ -352,9 +353,8 @@ int run(const Arguments& a) {
   for (const std::string& path : a.out) {
     const std::string ending = std::filesystem::path(path).extension().string();
     if (ending != ".json" && ending != ".svg" && ending != ".png") {
-      throw UsageError(
-          fmt::format("{}: a profile is written as .json (a trace), .svg or .png (a picture)",
-                      path));
+      throw UsageError(fmt::format(
+          "{}: a profile is written as .json (a trace), .svg or .png (a picture)", path));
     }
   }
   const Device device = use_device(a.device);
@@ -362,29 +362,25 @@ int run(const Arguments& a) {
   Network network = network_of(a.model, a.image_size);
   if (!network.trained) initialise(*network.model, /*seed=*/0);
   network.model->to(device);
-  const Tensor images =
-      random_normal({a.batch_size, network.image_size, network.image_size, 3}, 1, /*seed=*/1,
-                    static_cast<uint64_t>(Stream::kUser))
-          .to(device)
-          .to(type);
+  const Tensor images = random_normal({a.batch_size, network.image_size, network.image_size, 3}, 1,
+                                      /*seed=*/1, static_cast<uint64_t>(Stream::kUser))
+                            .to(device)
+                            .to(type);
   const Measured measured =
       measure(*network.model, step_of(a.what, *network.model, images, type), a.repeats, device);
   const Sums sums = sums_of(measured.spans);
 
-  const std::string name =
-      std::filesystem::path(a.model).lexically_normal().filename().string();
+  const std::string name = std::filesystem::path(a.model).lexically_normal().filename().string();
   const std::string threads =
       device.type == DeviceType::kCpu ? fmt::format(", {} threads", omp_get_max_threads()) : "";
-  const std::string how =
-      fmt::format("{} of {} px, {}, {}{}{}",
-                  a.batch_size == 1 ? "an image" : fmt::format("{} images", a.batch_size),
-                  network.image_size, a.precision, device.str(), threads,
-                  a.device.winograd ? ", --winograd" : "");
+  const std::string how = fmt::format(
+      "{} of {} px, {}, {}{}{}",
+      a.batch_size == 1 ? "an image" : fmt::format("{} images", a.batch_size), network.image_size,
+      a.precision, device.str(), threads, a.device.winograd ? ", --winograd" : "");
   const std::string which =
       a.repeats == 1 ? "one step" : fmt::format("the median of {} steps", a.repeats);
-  const TimelineOptions words{
-      .title = fmt::format("{}, {}", name, a.what),
-      .subtitle = fmt::format("{}; {:.1f} ms, {}", how, sums.total, which)};
+  const TimelineOptions words{.title = fmt::format("{}, {}", name, a.what),
+                              .subtitle = fmt::format("{}; {:.1f} ms, {}", how, sums.total, which)};
   for (const std::string& path : a.out) save(path, measured.spans, words);
 
   if (a.json) {

@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <array>
 #include <cmath>
+#include <span>
 #include <string_view>
 #include <utility>
 
@@ -26,17 +27,14 @@ constexpr int kAxisBand = 30;
 constexpr int kLegendHead = 18, kLegendLine = 20;
 constexpr int kLegendColumns = 3;
 constexpr double kTextSize = 11.5;
+constexpr double kLeastGap = 0.05;  // pixels, that is drawn
 
 constexpr Rgb kGround{0xe9, 0xeb, 0xee};
 
-constexpr std::array kKinds = {"convolutions",
-                               "convolutions' input gradients",
-                               "convolutions' weight gradients",
-                               "batch norm, with its ReLU",
-                               "pooling and sums",
-                               "matrix products",
-                               "the weights' update",
-                               "other ops"};
+constexpr std::array kKinds = {"convolutions",           "their input gradients",
+                               "their weight gradients", "batch norm, with its ReLU",
+                               "pooling and sums",       "matrix products",
+                               "the weights' update",    "other ops"};
 Rgb colour_of(size_t kind) {
   return class_colour(static_cast<int>(kind), static_cast<int>(kKinds.size()));
 }
@@ -52,6 +50,8 @@ size_t kind_of(std::string_view op) {
   return 7;
 }
 
+constexpr const char* kOther = "other";  // what is in no phase
+
 // Of a lane, in milliseconds.
 struct Bar {
   double begin, end;
@@ -62,7 +62,7 @@ struct Part {
   std::string name;  // "layer1"
 };
 struct Lane {
-  std::string name;
+  std::string name;         // of a phase, or kOther
   std::vector<Bar> bars;    // one after the other
   std::vector<Part> parts;  // likewise
 };
@@ -93,7 +93,7 @@ Layout lay_out(const std::vector<Span>& spans, const TimelineOptions& options) {
     // What an op calls is part of it.
     if (span.kind != Span::Kind::kOp || nearest(spans, i, Span::Kind::kOp) != nullptr) continue;
     const Span* phase = outermost(spans, i, Span::Kind::kPhase);
-    Lane& lane = lane_called(layout.lanes, phase != nullptr ? phase->name : "other");
+    Lane& lane = lane_called(layout.lanes, phase != nullptr ? phase->name : kOther);
     const size_t kind = kind_of(span.name);
     times[kind] += span.duration();
     layout.between -= span.duration();
@@ -108,6 +108,7 @@ Layout lay_out(const std::vector<Span>& spans, const TimelineOptions& options) {
       lane.parts.push_back({span.begin, span.end, part});
     }
   }
+  std::ranges::stable_partition(layout.lanes, [](const Lane& lane) { return lane.name != kOther; });
   for (size_t kind = 0; kind < kKinds.size(); ++kind) {
     if (times[kind] > 0) layout.legend.emplace_back(times[kind], kind);
   }
@@ -144,6 +145,26 @@ void draw_axis(Canvas& canvas, const Layout& layout) {
               {.size = kTextSize, .colour = kFaint, .anchor = Anchor::kEnd});
 }
 
+// Bars one after the other, and grey between them.
+void draw_run(Canvas& canvas, int y, std::span<const Bar> bars, const Layout& layout) {
+  const double begin = layout.x_of(bars.front().begin), end = layout.x_of(bars.back().end);
+  const int left = kPlotX + static_cast<int>(begin);
+  if (end - begin < 1) {  // at least a pixel of it is to be seen
+    canvas.rectangle(y, left, kLane, 1, colour_of(bars.front().kind));
+    return;
+  }
+  // A canvas's bars begin at a whole pixel and may end within one: each bar is drawn from the
+  // beginning of the run, the last one first, and the ones before it are drawn over that.
+  const auto fill_up_to = [&](double time, Rgb colour) {
+    canvas.bars(y, left, kLane, std::array{kPlotX + layout.x_of(time) - left}, colour);
+  };
+  for (size_t i = bars.size(); i-- > 0;) {
+    fill_up_to(bars[i].end, colour_of(bars[i].kind));
+    const bool gap = i > 0 && layout.x_of(bars[i].begin - bars[i - 1].end) >= kLeastGap;
+    if (gap) fill_up_to(bars[i].begin, kGround);
+  }
+}
+
 void draw_lane(Canvas& canvas, int y, const Lane& lane, const Layout& layout) {
   const int top = y + kPartBand;
   canvas.text(kPlotX - 14, centred_baseline(top + kLane / 2.0, kHeadingSize), lane.name,
@@ -152,39 +173,27 @@ void draw_lane(Canvas& canvas, int y, const Lane& lane, const Layout& layout) {
     const double begin = layout.x_of(part.begin), width = layout.x_of(part.end) - begin;
     if (part.name.empty() || width < 2) continue;
     const double line = top - kPartLine - 1.5;
-    canvas.line(std::array{Point{line, kPlotX + begin + 1}, Point{line, kPlotX + begin + width - 1}},
-                1.5, kFaint);
+    canvas.line(
+        std::array{Point{line, kPlotX + begin + 1}, Point{line, kPlotX + begin + width - 1}}, 1.5,
+        kFaint);
     if (text_width(part.name, kTextSize) > width) continue;
     canvas.text(kPlotX + begin + width / 2, line - 4, part.name,
                 {.size = kTextSize, .colour = kFaint, .anchor = Anchor::kMiddle});
   }
-  const double begin = layout.x_of(lane.bars.front().begin);
-  const double end = layout.x_of(lane.bars.back().end);
-  const int left = kPlotX + static_cast<int>(begin);
-  if (end - begin < 1) {  // at least a pixel of the lane is to be seen
-    canvas.rectangle(top, left, kLane, 1, colour_of(lane.bars.front().kind));
-    return;
-  }
-  // A canvas's bars begin at a whole pixel and may end within one: each bar is drawn from the
-  // beginning of the lane's, the last one first, and the ones before it are drawn over that.
-  const auto fill_up_to = [&](double time, Rgb colour) {
-    canvas.bars(top, left, kLane, std::array{kPlotX + layout.x_of(time) - left}, colour);
-  };
-  std::vector<Bar> bars;
+  // What lies between ops of no phase may be a phase.
+  std::vector<std::vector<Bar>> runs(1);
   for (const Bar& bar : lane.bars) {
-    const bool adjoins = !bars.empty() && bars.back().kind == bar.kind &&
-                         layout.x_of(bar.begin - bars.back().end) < 0.05;
-    if (adjoins) {
-      bars.back().end = bar.end;
+    std::vector<Bar>& run = runs.back();
+    const bool gap = !run.empty() && layout.x_of(bar.begin - run.back().end) >= kLeastGap;
+    if (gap && lane.name == kOther) {
+      runs.push_back({bar});
+    } else if (!gap && !run.empty() && run.back().kind == bar.kind) {
+      run.back().end = bar.end;
     } else {
-      bars.push_back(bar);
+      run.push_back(bar);
     }
   }
-  for (size_t i = bars.size(); i-- > 0;) {
-    fill_up_to(bars[i].end, colour_of(bars[i].kind));
-    const bool gap = i > 0 && layout.x_of(bars[i].begin - bars[i - 1].end) >= 0.05;
-    if (gap) fill_up_to(bars[i].begin, kGround);
-  }
+  for (const std::vector<Bar>& run : runs) draw_run(canvas, top, run, layout);
 }
 
 void draw_legend(Canvas& canvas, const Layout& layout) {

@@ -884,7 +884,7 @@ TEST_F(CommandLine, ProfilesAStep) {
     EXPECT_GE(event["ts"].get<double>(), 0);
     EXPECT_GE(event["dur"].get<double>(), 0);
     categories.insert(event["cat"]);
-    if (event["cat"] == "op") EXPECT_TRUE(event["args"].contains("layer")) << event;
+    EXPECT_EQ(event.contains("args"), event["cat"] == "op") << event;
   }
   EXPECT_EQ(categories, (std::set<std::string>{"phase", "layer", "op"}));
   EXPECT_THAT(contents(path("timeline.svg")), HasSubstr("resnet20, forward"));
@@ -896,8 +896,7 @@ TEST_F(CommandLine, ProfilesAStep) {
     EXPECT_THAT(training.out, HasSubstr(word));
   }
   for (const std::string what : {"gradcam", "saliency"}) {
-    const Outcome map =
-        run("profile {0}/run --by layer --batch-size 2 --repeats 1 --what " + what);
+    const Outcome map = run("profile {0}/run --by layer --batch-size 2 --repeats 1 --what " + what);
     ASSERT_EQ(map.code, 0) << map.err;
     EXPECT_THAT(map.out, HasSubstr("layer4.1.conv2")) << what;
   }

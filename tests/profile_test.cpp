@@ -100,8 +100,8 @@ TEST(Profile, AnOpWithinAnOpIsNotCountedTwice) {
   EXPECT_EQ(spans[3].parent, 1);
   EXPECT_EQ(nearest(spans, 3, Span::Kind::kOp), &spans[1]);
   EXPECT_EQ(nearest(spans, 1, Span::Kind::kOp), nullptr);
-  EXPECT_NEAR(self_times(spans)[1],
-              spans[1].duration() - spans[2].duration() - spans[3].duration(), 1e-12);
+  EXPECT_NEAR(self_times(spans)[1], spans[1].duration() - spans[2].duration() - spans[3].duration(),
+              1e-12);
 }
 
 TEST(Profile, GradientsBearTheLayerOfTheirForward) {
@@ -220,7 +220,7 @@ TEST(Timeline, DrawsALaneForEachPhase) {
   const TimelineOptions words{.title = "a & b", .subtitle = "4 images"};
   const std::string svg = timeline_svg(spans, words);
   for (const char* word : {"forward", "backward", "update", "between ops", "layer1", "a &amp; b",
-                           "convolutions' weight gradients", "4 images. "}) {
+                           "their weight gradients", "4 images. "}) {
     EXPECT_THAT(svg, HasSubstr(word));
   }
   const Image picture = timeline(spans, words), twice = timeline(spans, {.scale = 2});
