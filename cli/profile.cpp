@@ -204,8 +204,8 @@ Sums sums_of(const std::vector<Span>& spans) {
                     &LayerLine::path);
     (phase.name == "backward" ? line.backward : line.forward).add(span, self[i]);
   }
-  std::ranges::stable_partition(sums.phases,
-                                [](const Phase& phase) { return phase.name != kOther; });
+  std::stable_partition(sums.phases.begin(), sums.phases.end(),
+                        [](const Phase& phase) { return phase.name != kOther; });
   return sums;
 }
 

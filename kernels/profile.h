@@ -20,7 +20,6 @@
 #include <memory>
 #include <optional>
 #include <string>
-#include <utility>
 #include <vector>
 
 namespace glassnet {
@@ -88,8 +87,8 @@ class Profile {
 class [[nodiscard]] SpanScope {
  public:
   template <class Open>
-  explicit SpanScope(Open&& open) : profile_(Profile::active()) {
-    if (profile_ != nullptr) std::forward<Open>(open)(*profile_);
+  explicit SpanScope(const Open& open) : profile_(Profile::active()) {
+    if (profile_ != nullptr) open(*profile_);
   }
   ~SpanScope() {
     if (profile_ != nullptr) profile_->close();

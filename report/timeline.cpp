@@ -108,7 +108,8 @@ Layout lay_out(const std::vector<Span>& spans, const TimelineOptions& options) {
       lane.parts.push_back({span.begin, span.end, part});
     }
   }
-  std::ranges::stable_partition(layout.lanes, [](const Lane& lane) { return lane.name != kOther; });
+  std::stable_partition(layout.lanes.begin(), layout.lanes.end(),
+                        [](const Lane& lane) { return lane.name != kOther; });
   for (size_t kind = 0; kind < kKinds.size(); ++kind) {
     if (times[kind] > 0) layout.legend.emplace_back(times[kind], kind);
   }

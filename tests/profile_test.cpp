@@ -23,7 +23,8 @@ using testing::HasSubstr;
 constexpr int kSize = 32;
 
 std::unique_ptr<Module> network() {
-  auto model = make_model("resnet18", {.classes = 5});
+  auto model =
+      std::make_unique<ResNet>(ResNetOptions{.bottleneck = false, .blocks = {1, 1}, .classes = 5});
   initialise(*model, /*seed=*/3);
   return model;
 }
@@ -65,7 +66,7 @@ int64_t multiply_adds(const std::vector<Span>& spans, const std::string& op) {
 TEST(Profile, SpansNestAndSelfTimesAddUp) {
   const auto model = network();
   const std::vector<Span> spans = profile_training(*model);
-  ASSERT_GT(spans.size(), 100u);
+  ASSERT_GT(spans.size(), 50u);
   EXPECT_EQ(spans[0].name, "step");
   EXPECT_EQ(spans[0].parent, -1);
   std::set<std::string> phases;
@@ -115,11 +116,11 @@ TEST(Profile, GradientsBearTheLayerOfTheirForward) {
     layers[phase->name + " " + spans[i].name].insert(layer->name);
   }
   const std::set<std::string>& convolutions = layers["forward conv2d"];
-  EXPECT_EQ(convolutions.size(), 20u);
-  EXPECT_TRUE(convolutions.contains("layer3.0.downsample.0"));
+  EXPECT_EQ(convolutions.size(), 6u);
+  EXPECT_TRUE(convolutions.contains("layer2.0.downsample.0"));
   EXPECT_EQ(layers["backward conv2d_weight_gradient"], convolutions);
-  EXPECT_EQ(layers["backward conv2d_input_gradient"].size(), 19u) << "images want no gradient";
-  EXPECT_TRUE(layers["backward batch_norm_add_relu"].contains("layer4.1.bn2"));
+  EXPECT_EQ(layers["backward conv2d_input_gradient"].size(), 5u) << "images want no gradient";
+  EXPECT_TRUE(layers["backward batch_norm_add_relu"].contains("layer2.0.bn2"));
   EXPECT_TRUE(layers["backward max_pool2d"].contains("maxpool"));
 }
 
