@@ -4,6 +4,7 @@
 
 #include "autograd/ops.h"
 #include "kernels/conv2d.h"
+#include "kernels/profile.h"
 
 namespace glassnet {
 
@@ -11,6 +12,9 @@ namespace glassnet {
 // options do not fit.
 kernels::Conv2dShape conv2d_shape(const char* op, const Tensor& x, const Tensor& weight,
                                   const Conv2dOptions& options);
+
+// Tells a Profile that the op at work is this convolution, or one of its gradients.
+void profile_conv2d(const kernels::Conv2dShape& shape);
 
 // The gradient (N, H, W, C) of x, input 0 of a VJP, from that of the convolution's result
 // (N, P, Q, K), with what x received already where the kernels add that for free.

@@ -124,11 +124,22 @@ kernels::Conv2dShape conv2d_shape(const char* op, const Tensor& x, const Tensor&
   return shape;
 }
 
+void profile_conv2d(const kernels::Conv2dShape& s) {
+  Profile* profile = Profile::active();
+  if (profile == nullptr) return;
+  profile->count_multiply_adds(s.output_size() * s.r * s.s * (s.c / s.groups));
+  const std::string stride = s.stride_h * s.stride_w > 1 ? fmt::format("/{}", s.stride_h) : "";
+  const std::string groups = s.groups > 1 ? fmt::format(" in {} groups", s.groups) : "";
+  profile->describe(fmt::format("{}, {} of {}x{}{}{}", Shape{s.n, s.h, s.w, s.c}.str(), s.k, s.r,
+                                s.s, stride, groups));
+}
+
 Tensor conv2d_input_gradient(const Tensor& dy, const Tensor& weight,
                              const kernels::Conv2dShape& shape, const Needs& needs) {
   Tensor dx;
-  on("conv2d", dy, [&](auto device, auto zero) {
+  on("conv2d_input_gradient", dy, [&](auto device, auto zero) {
     using T = decltype(zero);
+    profile_conv2d(shape);
     const T *from = dy.data<T>(), *filters = weight.data<T>();
     // Not every type of the CPU's has this.
     if constexpr (requires(T * to) {
@@ -159,14 +170,14 @@ Conv2dGradients conv2d_gradients(const Tensor& dy, const Tensor& x, const Tensor
   const bool need_weight = needs[1], need_bias = needs[2];
   Conv2dGradients d;
   if (needs[0]) d.x = conv2d_input_gradient(dy, weight, shape, needs);
-  on("conv2d", x, [&](auto device, auto zero) {
+  if (!need_weight && !need_bias) return d;
+  on("conv2d_weight_gradient", x, [&](auto device, auto zero) {
     using T = decltype(zero);
+    profile_conv2d(shape);
     if (need_bias) d.bias = empty_as(x, {shape.k});
-    if (need_weight || need_bias) {
-      d.weight = empty_like(weight);
-      kernels::conv2d_backward_weight(device, dy.data<T>(), x.data<T>(), d.weight.data<T>(),
-                                      data_or_null<T>(d.bias), shape);
-    }
+    d.weight = empty_like(weight);
+    kernels::conv2d_backward_weight(device, dy.data<T>(), x.data<T>(), d.weight.data<T>(),
+                                    data_or_null<T>(d.bias), shape);
   });
   return d;
 }
@@ -181,6 +192,7 @@ Variable conv2d(const Variable& x_, const Variable& weight_, const Variable& bia
   Tensor y = empty_as(x, {shape.n, shape.out_h(), shape.out_w(), shape.k});
   on("conv2d", x, [&](auto device, auto zero) {
     using T = decltype(zero);
+    profile_conv2d(shape);
     kernels::conv2d_forward(device, x.data<T>(), weight.data<T>(), data_or_null<T>(bias),
                             y.data<T>(), shape);
   });
@@ -202,6 +214,7 @@ Variable conv2d_bias_add_relu(const Variable& x_, const Variable& weight_, const
   Tensor y = empty_as(x, out);
   on("conv2d_bias_add_relu", x, [&](auto device, auto zero) {
     using T = decltype(zero);
+    profile_conv2d(shape);
     kernels::conv2d_bias_add_relu(device, x.data<T>(), weight.data<T>(),
                                   bias.data<statistic_t<T>>(), data_or_null<T>(z), y.data<T>(),
                                   rectified, shape);
@@ -235,6 +248,9 @@ Tensor product(const Tensor& a, const Tensor& b, const Tensor& bias,
   Tensor c = empty_as(a, {shape.m, shape.n});
   on("matmul", a, [&](auto device, auto zero) {
     using T = decltype(zero);
+    if (Profile* profile = Profile::active()) {
+      profile->count_multiply_adds(shape.m * shape.n * shape.k);
+    }
     kernels::matmul(device, a.data<T>(), b.data<T>(), data_or_null<T>(bias), c.data<T>(), shape);
   });
   return c;

@@ -139,6 +139,7 @@ Variable record(const char* name, Tensor value, const std::vector<Variable>& inp
     node->inputs.push_back(input.defined() ? input.node() : nullptr);
   }
   node->vjp = std::move(vjp);
+  if (Profile* profile = Profile::active()) profile->remember(node->sequence);
   result.state_->node = std::move(node);
   return result;
 }
@@ -218,6 +219,7 @@ void reverse_pass(const Variable& y, const BackwardOptions& options, Follow&& fo
         "[backward] nothing to differentiate: no input of this variable requires a gradient, or it "
         "was made under NoGrad");
   });
+  const PhaseScope phase("backward");
   Tensor seed = options.gradient;
   if (!seed.defined()) {
     require(y.value().numel() == 1, [&] {
@@ -262,6 +264,7 @@ void reverse_pass(const Variable& y, const BackwardOptions& options, Follow&& fo
           "keep_graph",
           node->name);
     });
+    const SpanScope span([&](Profile& p) { p.open_gradient_of(node->sequence); });
     const Needs needs(std::move(wanted), std::move(sums));
     std::vector<Tensor> gradients = node->vjp(dy, needs);
     if (!options.keep_graph) node->vjp = nullptr;

@@ -2,6 +2,8 @@
 #pragma once
 
 #include <functional>
+#include <memory>
+#include <optional>
 #include <string>
 #include <vector>
 
@@ -24,6 +26,7 @@ void add_report(CLI::App& app, Action& action);
 void add_trust(CLI::App& app, Action& action);
 void add_scenes(CLI::App& app, Action& action);
 void add_summary(CLI::App& app, Action& action);
+void add_profile(CLI::App& app, Action& action);
 void add_devices(CLI::App& app, Action& action);
 void add_weights(CLI::App& app, Action& action);
 void add_demo(CLI::App& app, Action& action);
@@ -41,6 +44,16 @@ void add_model_arguments(CLI::App& command, ModelArguments& arguments);
 // decoded as they were when the network was trained, unless --decoder says otherwise; where it or
 // the program's build does, a line tells so.
 LoadedModel load(const ModelArguments& arguments, Device device = {});
+
+// A network that is looked at but not asked: an architecture by its name, or of a run or weight
+// file. Throws UsageError, naming the architectures, when it is none of these.
+struct Network {
+  std::unique_ptr<Module> model;
+  int image_size;        // as asked for, or what is usual
+  bool trained = false;  // else its weights are zeros
+};
+Network network_of(const std::string& model, int image_size = 0,
+                   std::optional<int64_t> classes = {});
 
 // Of --decoder.
 std::string decoder_help();

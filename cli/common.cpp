@@ -14,6 +14,7 @@
 #include "cli/output.h"
 #include "data/jpeg_decoder.h"
 #include "kernels/policy.h"
+#include "models/resnet.h"
 #include "tensor/plan_folder.h"
 
 namespace glassnet::cli {
@@ -71,6 +72,18 @@ void use_decoder(const std::string& asked, const std::string& trained) {
 }
 
 }  // namespace
+
+Network network_of(const std::string& model, int image_size, std::optional<int64_t> classes) {
+  const auto& known = model_names();
+  const bool named = std::find(known.begin(), known.end(), model) != known.end();
+  if (!named && std::filesystem::exists(model)) {
+    LoadedModel loaded = load_model(model, {.image_size = image_size});
+    return {std::move(loaded.model), loaded.card.image_size, /*trained=*/true};
+  }
+  std::unique_ptr<Module> made =
+      make_model(model, {.classes = classes});  // or says which there are
+  return {std::move(made), image_size > 0 ? image_size : usual_input(model).image_size};
+}
 
 std::string decoder_help() {
   return fmt::format("what decodes JPEGs: auto, stb{}",

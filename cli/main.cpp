@@ -54,6 +54,7 @@ int main(int argc, char** argv) {
   add_watch(app, action);
   add_scenes(app, action);
   add_summary(app, action);
+  add_profile(app, action);
   add_weights(app, action);
   add_devices(app, action);
   add_demo(app, action);

@@ -1,7 +1,5 @@
 #include "models/summary.h"
 
-#include <algorithm>
-#include <filesystem>
 #include <optional>
 
 #include <fmt/format.h>
@@ -24,19 +22,7 @@ struct Arguments {
 };
 
 int run(const Arguments& a) {
-  std::unique_ptr<Module> model;
-  int image_size = a.image_size;
-  const auto& known = model_names();
-  if (std::find(known.begin(), known.end(), a.model) != known.end()) {
-    model = make_model(a.model, {.classes = a.classes});
-    if (image_size == 0) image_size = usual_input(a.model).image_size;
-  } else if (std::filesystem::exists(a.model)) {
-    LoadedModel loaded = load_model(a.model, {.image_size = a.image_size});
-    model = std::move(loaded.model);
-    image_size = loaded.card.image_size;
-  } else {
-    model = make_model(a.model);  // says which models there are
-  }
+  const auto [model, image_size, trained] = network_of(a.model, a.image_size, a.classes);
   const ModelSummary summary = summarise(*model, image_size);
 
   if (a.json) {

@@ -1,7 +1,10 @@
-// Which op this thread is at work for, so that an error on a device can say so.
+// Which op this thread is at work for, so that an error on a device can say so, and a Profile what
+// time it took.
 #pragma once
 
 #include <utility>
+
+#include "kernels/profile.h"
 
 namespace glassnet {
 
@@ -16,13 +19,16 @@ inline const char* current_op() {
 
 class OpScope {
  public:
-  explicit OpScope(const char* op) : before_(std::exchange(op_scope_detail::current, op)) {}
+  explicit OpScope(const char* op)
+      : before_(std::exchange(op_scope_detail::current, op)),
+        span_([&](Profile& p) { p.open(Span::Kind::kOp, op); }) {}
   ~OpScope() { op_scope_detail::current = before_; }
   OpScope(const OpScope&) = delete;
   OpScope& operator=(const OpScope&) = delete;
 
  private:
   const char* before_;
+  SpanScope span_;
 };
 
 }  // namespace glassnet

@@ -92,6 +92,8 @@ class FoldedConv::Kept {
     const int64_t packed_size = packs ? kernels::conv2d_gradient_packed_size(Cpu{}, shape) : 0;
     const Tensor filters = get(layers, dz.dtype(), Use::kGradient, shape, packed_size).weight;
     if (packed_size == 0) return conv2d_input_gradient(dz, filters, shape, needs);
+    const OpScope op("conv2d_input_gradient");
+    profile_conv2d(shape);
     const bool adds = shape.stride_h == 1 && shape.stride_w == 1;
     const Tensor sum = adds ? needs.take_sum(0) : Tensor{};
     Tensor dx = sum.unique() ? sum : Tensor::empty({shape.n, shape.h, shape.w, shape.c});
@@ -137,8 +139,9 @@ ParameterGradients parameter_gradients(const Layers& layers, const Tensor& dz, c
   const Shape one_each = {w.dim(0), 1, 1, 1};
   Tensor folded_weight = Tensor::empty(w.shape(), w.dtype(), w.device());
   Tensor beta = Tensor::empty({w.dim(0)}, w.dtype(), w.device());
-  on("conv_bn_relu", dz, [&](auto device, auto zero) {
+  on("conv2d_weight_gradient", dz, [&](auto device, auto zero) {
     using T = decltype(zero);
+    profile_conv2d(shape);
     kernels::conv2d_backward_weight(device, dz.data<T>(), x.data<T>(), folded_weight.data<T>(),
                                     beta.data<T>(), shape);
   });
@@ -182,6 +185,8 @@ Variable FoldedConv::operator()(const Conv2d& conv, const BatchNorm2d& bn,
   if (packed_size == 0) {
     y = convolve(folded).value();
   } else {
+    const OpScope op("conv2d_bias_add_relu");
+    profile_conv2d(shape);
     y = last_of_z && !will_record(inputs) ? z : Tensor::empty(out);
     kernels::conv2d_packed_bias_add_relu(
         Cpu{}, x.data<float>(), folded.weight.data<float>(), folded.bias.data<float>(),

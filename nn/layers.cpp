@@ -101,11 +101,18 @@ Variable conv_bn_relu(Conv2d& conv, BatchNorm2d& bn, ReLU* relu, const Variable&
   const bool hooked = conv.hooked() || bn.hooked() || (relu != nullptr && relu->hooked());
   // A hook may have made variants of x that share one z (ForwardHook), which only `add` knows of.
   const bool shares_z = z.defined() && z.shape().dim(0) != x.shape().dim(0);
-  if (!hooked && !shares_z && bn.training() && relu != nullptr) return bn.add_relu(conv(x), z);
+  if (!hooked && !shares_z && bn.training() && relu != nullptr) {
+    const Variable y = conv(x);
+    const SpanScope span([&](Profile& p) { p.open_layer(&bn); });
+    return bn.add_relu(y, z);
+  }
   const bool folds =
       !hooked && !shares_z && !bn.training() && !conv.bias.defined() &&
       (FoldedConv::differentiates(x) || !will_record({x, z, conv.weight, bn.weight, bn.bias}));
-  if (folds) return conv.folded(conv, bn, conv.layer.options(), x, std::move(z), relu != nullptr);
+  if (folds) {
+    const SpanScope span([&](Profile& p) { p.open_layer(&conv); });
+    return conv.folded(conv, bn, conv.layer.options(), x, std::move(z), relu != nullptr);
+  }
   Variable y = bn(conv(x));
   if (z.defined()) y = add(y, z);
   return relu != nullptr ? (*relu)(y) : y;

@@ -100,6 +100,16 @@ std::string misfit(const std::vector<NamedShape>& expected, const std::vector<Na
   return fmt::format("{}", fmt::join(complaints, "; "));
 }
 
+Variable Module::operator()(const Variable& x) {
+  const SpanScope span([this](Profile& p) { p.open_layer(this); });
+  return through_hooks(forward(x));
+}
+
+Variable Module::operator()(Variable&& x) {
+  const SpanScope span([this](Profile& p) { p.open_layer(this); });
+  return through_hooks(consume(std::move(x)));
+}
+
 Variable Module::through_hooks(Variable y) {
   hooks_.for_each([&](const ForwardHook& hook) {
     Variable replaced = hook(y);

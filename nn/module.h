@@ -59,10 +59,10 @@ class Module {
   Module& operator=(const Module&) = delete;
 
   // Runs `forward`, then the hooks on this module.
-  Variable operator()(const Variable& x) { return through_hooks(forward(x)); }
+  Variable operator()(const Variable& x);
   // The same for an x that the caller has no more use for: what is computed may lie in its place,
   // where nothing is recorded and nobody else holds it.
-  Variable operator()(Variable&& x) { return through_hooks(consume(std::move(x))); }
+  Variable operator()(Variable&& x);
   // `forward` of images that share pixels, which records nothing and runs no hooks. Layers that
   // look at windows of pixels have it, and what is made of them; others throw an Error.
   SharedImages operator()(const SharedImages& x) { return forward_shared(x); }

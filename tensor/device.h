@@ -49,6 +49,7 @@ decltype(auto) on(Device device, F&& f) {
 template <class TensorLike, class F>
 decltype(auto) on(const char* op, const TensorLike& x, F&& f) {
   const OpScope scope(op);
+  if (Profile* profile = Profile::active()) profile->describe(x.shape().str());
   return on(x.device(), [&](auto device) {
     constexpr bool kOnCpu = std::is_same_v<decltype(device), Cpu>;
     switch (x.dtype()) {

@@ -119,8 +119,12 @@ void Tensor::copy_from(const Tensor& other) {
   require(shape_ == other.shape_, [&] {
     return fmt::format("[copy] expected shape {}, got {}", shape_.str(), other.shape_.str());
   });
+  if (dtype_ != other.dtype_ && device() != other.device()) return copy_from(other.to(dtype_));
+  const SpanScope span([&](Profile& p) {
+    p.open(Span::Kind::kOp, dtype_ != other.dtype_ ? "cast" : "copy");
+    p.describe(shape_.str());
+  });
   if (dtype_ != other.dtype_) {
-    if (device() != other.device()) return copy_from(other.to(dtype_));
     on(device(),
        [&](auto tag) { kernels::cast(tag, other.raw(), other.dtype_, raw(), dtype_, numel()); });
     return;

@@ -55,10 +55,15 @@ class Tensor {
   void* raw() {
     if (!defined()) return nullptr;
     storage_->touch();
-    return static_cast<char*>(storage_->data()) + offset_;
+    char* elements = static_cast<char*>(storage_->data()) + offset_;
+    if (Profile* profile = Profile::active()) profile->touch(elements, bytes(), /*written=*/true);
+    return elements;
   }
   const void* raw() const {
-    return defined() ? static_cast<const char*>(storage_->data()) + offset_ : nullptr;
+    if (!defined()) return nullptr;
+    const char* elements = static_cast<const char*>(storage_->data()) + offset_;
+    if (Profile* profile = Profile::active()) profile->touch(elements, bytes(), /*written=*/false);
+    return elements;
   }
 
   // The same elements under another shape; one extent may be -1.

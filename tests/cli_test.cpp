@@ -83,8 +83,8 @@ class CommandLine : public testing::Test {
 
 TEST_F(CommandLine, EveryCommandHasHelpWithAnExample) {
   for (const char* command : {"train", "predict", "evaluate", "evolve", "watch", "explain",
-                              "report", "trust", "scenes", "summary", "devices", "demo", "weights",
-                              "weights inspect", "weights convert", "weights diff"}) {
+                              "report", "trust", "scenes", "summary", "profile", "devices", "demo",
+                              "weights", "weights inspect", "weights convert", "weights diff"}) {
     const Outcome outcome = run(std::string(command) + " --help");
     EXPECT_EQ(outcome.code, 0) << command;
     EXPECT_THAT(outcome.out, HasSubstr("Example")) << command;
@@ -853,6 +853,58 @@ TEST_F(CommandLine, SummarisesEveryKindOfNetwork) {
     EXPECT_EQ(summary["parameters"], facts.second) << model;
   }
   EXPECT_THAT(run("summary resnet20 --num-classes 7").out, HasSubstr("269527 parameters"));
+}
+
+TEST_F(CommandLine, ProfilesAStep) {
+  const std::string ask = "profile resnet20 --batch-size 3 --repeats 1 --device cpu ";
+  const Outcome outcome = run(ask + "--json --out {0}/trace.json --out {0}/timeline.svg");
+  ASSERT_EQ(outcome.code, 0) << outcome.err;
+  const auto profile = nlohmann::json::parse(outcome.out);
+  double sum = profile["between_ops_ms"];
+  for (const auto& phase : profile["phases"]) {
+    for (const auto& op : phase["ops"]) sum += op["ms"].get<double>();
+  }
+  EXPECT_NEAR(sum, profile["ms"].get<double>(), 1e-6 * sum);
+  EXPECT_GT(profile["without_profiler_ms"].get<double>(), 0);
+
+  // A line for each layer that computes, whose work is the summary's.
+  std::map<std::string, int64_t> flops;
+  for (const auto& layer : profile["layers"]) flops[layer["layer"]] = layer["forward"]["flops"];
+  for (const auto& layer : nlohmann::json::parse(run("summary resnet20 --json").out)["layers"]) {
+    if (layer["flops"] == 0) continue;
+    EXPECT_EQ(flops[layer["path"]], 3 * layer["flops"].get<int64_t>()) << layer["path"];
+  }
+
+  const auto events = nlohmann::json::parse(contents(path("trace.json")))["traceEvents"];
+  std::set<std::string> categories;
+  for (const auto& event : events) {
+    EXPECT_EQ(event["pid"], 1);
+    if (event["ph"] == "M") continue;
+    EXPECT_EQ(event["ph"], "X");
+    EXPECT_GE(event["ts"].get<double>(), 0);
+    EXPECT_GE(event["dur"].get<double>(), 0);
+    categories.insert(event["cat"]);
+    EXPECT_EQ(event.contains("args"), event["cat"] == "op") << event;
+  }
+  EXPECT_EQ(categories, (std::set<std::string>{"phase", "layer", "op"}));
+  EXPECT_THAT(contents(path("timeline.svg")), HasSubstr("resnet20, forward"));
+
+  const Outcome training = run(ask + "--what train --by shape");
+  ASSERT_EQ(training.code, 0) << training.err;
+  for (const char* word : {"backward", "conv2d_weight_gradient", "16 of 3x3", "sgd", "GFLOP/s",
+                           "GB/s", "between ops", "without the profiler"}) {
+    EXPECT_THAT(training.out, HasSubstr(word));
+  }
+  for (const std::string what : {"gradcam", "saliency"}) {
+    const Outcome map = run("profile {0}/run --by layer --batch-size 2 --repeats 1 --what " + what);
+    ASSERT_EQ(map.code, 0) << map.err;
+    EXPECT_THAT(map.out, HasSubstr("layer4.1.conv2")) << what;
+  }
+  refuses(ask + "--what lime", 2, "--what");
+  refuses(ask + "--out {0}/profile.txt", 2, "written as .json (a trace), .svg or .png");
+  refuses(ask + "--precision fp16", 2, "--precision fp16 needs a GPU");
+  refuses("profile resnet49", 2, "resnet49");
+  refuses(ask + "--out {0}/nowhere/trace.json", 1, "nowhere");
 }
 
 TEST_F(CommandLine, TellsWhatAWeightFileIs) {

@@ -126,6 +126,7 @@ class Sgd : public Optimizer {
 
   using Optimizer::step;
   void step(const Tensor& control) override {
+    const OpScope op("sgd");
     std::vector<kernels::ParameterUpdate> updates;
     for (size_t i = 0; i < parameters_.size(); ++i) {
       const Tensor gradient = parameters_[i].variable.grad();
@@ -177,6 +178,7 @@ class Adam : public Optimizer {
 
   using Optimizer::step;
   void step(const Tensor& control) override {
+    const OpScope op("adam");
     std::vector<kernels::ParameterUpdate> updates;
     for (size_t i = 0; i < parameters_.size(); ++i) {
       const Tensor gradient = parameters_[i].variable.grad();
@@ -267,6 +269,7 @@ std::unique_ptr<Optimizer> make_adam(std::vector<NamedVariable> parameters,
 }
 
 void gradient_control(const std::vector<NamedVariable>& parameters, const Tensor& control) {
+  const OpScope op("gradient_norm");
   const std::vector<kernels::ParameterUpdate> gradients = gradients_of(parameters);
   on(control.device(),
      [&](auto device) { kernels::gradient_control(device, gradients, words_of(control)); });

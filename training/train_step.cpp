@@ -123,11 +123,15 @@ TrainStep::OnDevice TrainStep::run(const Tensor& images, const Tensor& labels) {
   OnDevice outcome;
   {
     const Variable logits = cast(model_(Variable(images)), DType::kFloat32);
-    const Variable loss =
-        cross_entropy(logits, labels, {.label_smoothing = options_.label_smoothing});
-    outcome = {loss.value(), count_equal(argmax_last(logits.value()), labels)};
+    Variable loss;
+    {
+      const PhaseScope phase("loss");
+      loss = cross_entropy(logits, labels, {.label_smoothing = options_.label_smoothing});
+      outcome = {loss.value(), count_equal(argmax_last(logits.value()), labels)};
+    }
     backward(loss, {.gradient = loss_scale_});
   }  // and with it the graph of gradients
+  const PhaseScope phase("update");
   gradient_control(optimizer_.parameters(), control_);
   optimizer_.step(control_);
   model_.clear_grads();

@@ -3,7 +3,8 @@
 // Filters are packed into blocks of ConvTiles::columns: (blocks, taps, inner, columns), the last
 // block filled up with zeros; for Winograd (36, blocks, channels, columns). Packing costs a pass
 // over the filters, so those that serve more than once are worth keeping packed. Sums are taken in
-// one order, whatever the number of threads or images.
+// one order, whatever the number of threads or images; taps that lie in the padding may be left out
+// of them.
 #pragma once
 
 #include "kernels/conv2d.h"
@@ -26,7 +27,7 @@ const char* name_of(Form form);
 int64_t packed_size(const Conv2dShape& shape, Form form);  // floats
 void pack(const float* w, float* packed, const Conv2dShape& shape, Form form);
 
-// y = act(conv(x, packed) + bias + z); bias and z may be null.
+// y = act(conv(x, packed) + bias + z); bias and z may be null, and z may be y.
 void run(const float* x, const float* packed, const float* bias, const float* z, float* y,
          bool relu, const Conv2dShape& shape, Form form);
 

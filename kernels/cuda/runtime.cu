@@ -252,12 +252,12 @@ CudaStream::~CudaStream() {
   ignore(cudaStreamDestroy(as_stream(stream_)));
 }
 
-CudaEvent::CudaEvent(int index) : index_(index) {
+CudaEvent::CudaEvent(int index, bool timed) : index_(index) {
   const CurrentDevice current(index);
   current.check_chosen(index);
   cudaEvent_t event = nullptr;
-  // Events that keep the time are slower to wait for.
-  check(cudaEventCreateWithFlags(&event, cudaEventDisableTiming), "making an event");
+  check(cudaEventCreateWithFlags(&event, timed ? cudaEventDefault : cudaEventDisableTiming),
+        "making an event");
   event_ = event;
 }
 CudaEvent::~CudaEvent() {
@@ -284,6 +284,12 @@ bool CudaEvent::done() const {
   }
   check_earlier(status, "asking for an event");
   return true;
+}
+double CudaEvent::milliseconds_since(const CudaEvent& earlier) const {
+  float milliseconds = 0;
+  check_earlier(cudaEventElapsedTime(&milliseconds, as_event(earlier.event_), as_event(event_)),
+                "reading an event's time");
+  return static_cast<double>(milliseconds);
 }
 
 void synchronize(Cuda device) {

@@ -79,7 +79,8 @@ class CudaStream {
 // A point in a stream's work, which the host or another stream can wait for.
 class CudaEvent {
  public:
-  explicit CudaEvent(int index);
+  // Events that keep the time are slower to wait for.
+  explicit CudaEvent(int index, bool timed = false);
   ~CudaEvent();
   CudaEvent(const CudaEvent&) = delete;
   CudaEvent& operator=(const CudaEvent&) = delete;
@@ -87,6 +88,8 @@ class CudaEvent {
   void wait_on(void* stream) const;  // work queued on `stream` from now on comes after the event
   void synchronize() const;          // the host waits
   bool done() const;
+  // From the one event to the other; both are timed, and the host has waited for them.
+  double milliseconds_since(const CudaEvent& earlier) const;
 
  private:
   int index_;

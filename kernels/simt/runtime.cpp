@@ -6,6 +6,7 @@
 #include "kernels/simt/runtime.h"
 
 #include <atomic>
+#include <chrono>
 #include <cstdlib>
 #include <cstring>
 #include <functional>
@@ -238,6 +239,7 @@ struct EventState {
   std::weak_ptr<Capture> in;  // the capture, while it goes on
   void* stream = nullptr;
   int number = 0;
+  std::chrono::steady_clock::time_point time;  // of recording: work is done when it is queued
 
   void check_waitable() const {
     if (!captured) return;
@@ -250,7 +252,7 @@ EventState& state_of(void* event) {
 }
 }  // namespace
 
-CudaEvent::CudaEvent(int index) : index_(index) {
+CudaEvent::CudaEvent(int index, bool /*timed*/) : index_(index) {
   check_index(index_);
   event_ = new EventState;
 }
@@ -259,7 +261,7 @@ CudaEvent::~CudaEvent() {
 }
 void CudaEvent::record(void* stream) {
   EventState& state = state_of(event_);
-  state = {.recorded = true};
+  state = {.recorded = true, .time = std::chrono::steady_clock::now()};
   if (capture == nullptr || !capture->holds(stream)) return;
   capture->queued(stream);
   state.captured = true;
@@ -290,6 +292,11 @@ bool CudaEvent::done() const {
   refuse_while_capturing("a look at an event");
   state_of(event_).check_waitable();
   return true;
+}
+double CudaEvent::milliseconds_since(const CudaEvent& earlier) const {
+  return std::chrono::duration<double, std::milli>(state_of(event_).time -
+                                                   state_of(earlier.event_).time)
+      .count();
 }
 
 void synchronize(Cuda) {
