@@ -3,6 +3,7 @@
 #include <cmath>
 #include <filesystem>
 #include <numeric>
+#include <optional>
 #include <system_error>
 
 #include <fmt/format.h>
@@ -237,7 +238,8 @@ void print_tables(const History& history, const Evolution& evolution, int64_t to
       [](const ImageEvolution& of) { return of.wrong > 0; });
 }
 
-void save_page(const std::string& path, const Arguments& a) {
+// Its sentences on what is missing are said.
+EvolutionDocument document_of(const Arguments& a) {
   EvolutionHtml page{.logs = {a.log}, .window = a.epochs, .thumbnail_bytes = a.thumbnail_bytes};
   page.logs.insert(page.logs.end(), a.beside.begin(), a.beside.end());
   EvolutionDocument document = read_evolution(page);
@@ -247,8 +249,7 @@ void save_page(const std::string& path, const Arguments& a) {
     document.page.runs[0].explanations = explain_telling(run, count, document.missing);
   }
   for (const std::string& sentence : document.missing) say(sentence);
-  const std::string sizes = save_evolution_html(path, std::move(document));
-  if (!a.json) fmt::print("written: {}, {}\n", path, sizes);
+  return document;
 }
 
 int run(const Arguments& a) {
@@ -281,13 +282,16 @@ int run(const Arguments& a) {
   for (const std::string& out : a.out) {
     const AtomicFile probe(out);  // fails now rather than after minutes of explaining
   }
+  std::optional<EvolutionDocument> document;  // of every page, since explaining takes minutes
   for (const std::string& out : a.out) {
+    std::string sizes;
     if (is_page(out)) {
-      save_page(out, a);
+      if (!document) document = document_of(a);
+      sizes = fmt::format(", {}", save_evolution_html(out, *document));
     } else {
       output_kind(out, a.format).save(out, history, evolution);
-      if (!a.json) fmt::print("written: {}\n", out);
     }
+    if (!a.json) fmt::print("written: {}{}\n", out, sizes);
   }
   return 0;
 }

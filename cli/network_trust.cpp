@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <cmath>
+#include <iterator>
 #include <numeric>
 
 #include <fmt/format.h>
@@ -185,7 +186,12 @@ std::filesystem::path masks_beside(const std::filesystem::path& split) {
 
 std::filesystem::path mask_of(const Sample& sample, const std::filesystem::path& masks) {
   if (masks.empty()) return {};
-  const std::filesystem::path mask = (masks / sample.id).replace_extension(".png");
+  // As many parts of the path as the id has, whose own bytes may have been replaced.
+  const std::filesystem::path id = sample.id;
+  std::filesystem::path mask = masks;
+  std::for_each(std::prev(sample.path.end(), std::distance(id.begin(), id.end())),
+                sample.path.end(), [&](const std::filesystem::path& part) { mask /= part; });
+  mask.replace_extension(".png");
   std::error_code ignored;
   return std::filesystem::is_regular_file(mask, ignored) ? mask : std::filesystem::path{};
 }

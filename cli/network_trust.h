@@ -29,7 +29,8 @@ std::vector<Sample> spread_over_classes(const std::vector<Sample>& samples, int6
 // Where the masks of a folder of pictures lie when nobody says: DATA/masks/test of DATA/test, as
 // `glassnet scenes` writes them. Empty when there is no such folder.
 std::filesystem::path masks_beside(const std::filesystem::path& split);
-// MASKS/forest/1.png of the sample "forest/1.jpg"; empty when there is none.
+// MASKS/forest/1.png of the sample "forest/1.jpg", by the bytes of its file's name; empty when
+// there is none.
 std::filesystem::path mask_of(const Sample& sample, const std::filesystem::path& masks);
 
 // What was measured of maps and of chance, on the same pictures; those where it is no number, since

@@ -10,7 +10,7 @@
 #include "cli/network_trust.h"
 #include "cli/output.h"
 #include "cli/page_explanations.h"
-#include "models/summary.h"
+#include "cli/summary.h"
 #include "report/terminal.h"
 #include "tensor/file.h"
 #include "training/evolution.h"
@@ -93,13 +93,8 @@ Json configuration_of(const RunFolder& run) {
 // The layers of a stage, "layer1" of "layer1.0.conv1", are one row of the short table.
 Json model_of(LoadedModel& network) {
   const ModelSummary summary = summarise(*network.model, network.card.image_size);
-  Json layers = Json::array(), stages = Json::array();
+  Json stages = Json::array();
   for (const LayerSummary& layer : summary.layers) {
-    layers.push_back({{"path", layer.path},
-                      {"kind", layer.kind},
-                      {"output", layer.output.dims()},
-                      {"parameters", layer.parameters},
-                      {"flops", 2 * layer.multiply_adds}});
     const std::string path = layer.path.substr(0, layer.path.find('.'));
     if (stages.empty() || stages.back()["path"] != path) {
       stages.push_back({{"path", path}, {"layers", 0}, {"parameters", 0}, {"flops", 0}});
@@ -120,7 +115,7 @@ Json model_of(LoadedModel& network) {
           {"parameters", summary.parameters},
           {"flops", 2 * summary.multiply_adds},
           {"stages", stages},
-          {"layers", layers}};
+          {"layers", layers_json(summary)}};
 }
 
 Json confusion_of(const History& history, int64_t epoch) {

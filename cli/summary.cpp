@@ -1,4 +1,4 @@
-#include "models/summary.h"
+#include "cli/summary.h"
 
 #include <optional>
 
@@ -26,18 +26,10 @@ int run(const Arguments& a) {
   const ModelSummary summary = summarise(*model, image_size);
 
   if (a.json) {
-    nlohmann::ordered_json layers = nlohmann::json::array();
-    for (const LayerSummary& layer : summary.layers) {
-      layers.push_back({{"path", layer.path},
-                        {"kind", layer.kind},
-                        {"output", layer.output.dims()},
-                        {"parameters", layer.parameters},
-                        {"flops", 2 * layer.multiply_adds}});
-    }
     const nlohmann::ordered_json result = {{"image_size", image_size},
                                            {"parameters", summary.parameters},
                                            {"flops", 2 * summary.multiply_adds},
-                                           {"layers", layers}};
+                                           {"layers", layers_json(summary)}};
     fmt::print("{}\n", to_text(result, 2));
     return 0;
   }
@@ -61,6 +53,18 @@ int run(const Arguments& a) {
 }
 
 }  // namespace
+
+nlohmann::ordered_json layers_json(const ModelSummary& summary) {
+  nlohmann::ordered_json layers = nlohmann::ordered_json::array();
+  for (const LayerSummary& layer : summary.layers) {
+    layers.push_back({{"path", layer.path},
+                      {"kind", layer.kind},
+                      {"output", layer.output.dims()},
+                      {"parameters", layer.parameters},
+                      {"flops", 2 * layer.multiply_adds}});
+  }
+  return layers;
+}
 
 void add_summary(CLI::App& app, Action& action) {
   CLI::App* command =

@@ -3,9 +3,11 @@
 #include <fcntl.h>
 #include <sys/prctl.h>
 #include <sys/resource.h>
+#include <sys/wait.h>
 #include <unistd.h>
 
 #include <array>
+#include <cerrno>
 #include <chrono>
 #include <csignal>
 #include <cstdio>
@@ -14,6 +16,7 @@
 #include <string>
 #include <system_error>
 #include <thread>
+#include <utility>
 
 #include <fmt/format.h>
 
@@ -92,8 +95,16 @@ ExplainImage explainer(const fs::path& run) {
 struct Arguments {
   fs::path run;
   int port = kWatchPort;
-  int listener = -1;  // a descriptor from watch_beside
+  int listener = -1, ready = -1;  // descriptors from watch_beside
 };
+
+// What watch_beside hears from the process that it started, an int: kReady, or why there is no such
+// program (errno). Nothing at all: it has ended, and said why.
+constexpr int kReady = 0;
+
+void tell(const Descriptor& ready, int what) {
+  [[maybe_unused]] const auto written = ::write(ready.get(), &what, sizeof what);
+}
 
 int run(const Arguments& a) {
   std::error_code ignored;
@@ -109,7 +120,9 @@ int run(const Arguments& a) {
   LiveRun live(a.run, explainer(a.run));
   HttpServer server(std::move(listener), LiveRun::policy(),
                     [&](const HttpRequest& request) { return live.answer(request); });
-  if (!beside) {
+  if (beside) {
+    tell(Descriptor(a.ready), kReady);
+  } else {
     fmt::print("http://127.0.0.1:{}/\n", server.port());
     std::fflush(stdout);
     say(fmt::format("watching {}; Ctrl-C ends this, not the training", a.run.string()));
@@ -120,6 +133,23 @@ int run(const Arguments& a) {
   return 0;
 }
 
+std::string reason(int error) {
+  return std::generic_category().message(error);
+}
+
+// Throws Error when the process that was started has ended instead.
+void wait_until_ready(const Descriptor& hears, pid_t started) {
+  int what = -1;
+  ssize_t got = 0;
+  do {
+    got = ::read(hears.get(), &what, sizeof what);
+  } while (got < 0 && errno == EINTR);
+  if (got == sizeof what && what == kReady) return;
+  ::waitpid(started, nullptr, 0);
+  throw Error(fmt::format("--watch: the page cannot be served: {}",
+                          got == sizeof what ? reason(what) : "its process has ended"));
+}
+
 }  // namespace
 
 void watch_beside(const fs::path& run, const Descriptor& listener) {
@@ -128,22 +158,39 @@ void watch_beside(const fs::path& run, const Descriptor& listener) {
   std::error_code ignored;
   // By its own name, which is what lists of processes show.
   const std::string program = fs::read_symlink(kSelf, ignored).string();
-  const std::string folder = run.string(), number = fmt::format("{}", listener.get());
-  const std::array<const char*, 7> arguments = {
-      "glassnet", "watch", "--listener", number.c_str(), "--", folder.c_str(), nullptr};
+  std::array<int, 2> ends{};
+  require(::pipe2(ends.data(), O_CLOEXEC) == 0,
+          [] { return fmt::format("--watch: no pipe can be made: {}", reason(errno)); });
+  const Descriptor hears(ends[0]);
+  Descriptor tells(ends[1]);
+  const std::string folder = run.string(), listener_number = fmt::format("{}", listener.get()),
+                    ready_number = fmt::format("{}", tells.get());
+  const std::array<const char*, 9> arguments = {"glassnet",   "watch",
+                                                "--listener", listener_number.c_str(),
+                                                "--ready",    ready_number.c_str(),
+                                                "--",         folder.c_str(),
+                                                nullptr};
   const pid_t trainer = ::getpid();
   const pid_t child = ::fork();
-  require(child >= 0, [] { return "no process can be started to watch the training"; });
-  if (child > 0) return;
+  require(child >= 0,
+          [] { return fmt::format("--watch: no process can be started: {}", reason(errno)); });
+  if (child > 0) {
+    tells = Descriptor();
+    wait_until_ready(hears, child);
+    return;
+  }
   // From here on only what a process with threads may do after fork.
   ::prctl(PR_SET_PDEATHSIG, SIGTERM);
   if (::getppid() != trainer) _exit(0);  // which has ended before it could be noticed
   // Ctrl-C is for the trainer, which may have an epoch to finish.
   ::signal(SIGINT, SIG_IGN);
-  ::fcntl(listener.get(), F_SETFD, 0);
+  for (const Descriptor* handed : {&listener, &std::as_const(tells)}) {
+    ::fcntl(handed->get(), F_SETFD, 0);
+  }
   for (const char* path : {program.c_str(), kSelf}) {
     ::execv(path, const_cast<char* const*>(arguments.data()));
   }
+  tell(tells, errno);
   _exit(1);
 }
 
@@ -164,7 +211,8 @@ void add_watch(CLI::App& app, Action& action) {
   command->add_option("--port", a.port, "of 127.0.0.1; 0 takes a free one")
       ->check(CLI::Range(0, 65535))
       ->capture_default_str();
-  command->add_option("--listener", a.listener)->group("");  // hidden
+  command->add_option("--listener", a.listener)->group("");  // hidden, as the next
+  command->add_option("--ready", a.ready)->group("");
   command->callback([=, &action] { action = [arguments] { return run(*arguments); }; });
 }
 

@@ -1,4 +1,6 @@
 // The program as a user meets it: commands on small data, and one clear sentence for bad input.
+#include <dlfcn.h>
+#include <sys/auxv.h>
 #include <sys/wait.h>
 
 #include <array>
@@ -545,6 +547,16 @@ TEST_F(CommandLine, DrawsThePageOfOneRunAndOfTwo) {
   EXPECT_EQ(read_image_size(path("50% #1_files/thumbnails/0/11.jpg")), std::pair(64, 64));
   EXPECT_EQ(files_below(path("50% #1_files")), 14u);
 
+  // However many pages there are, images are explained once.
+  const Outcome twice =
+      run("evolve {0}/run --explain 1 --threads 1 --out {0}/explained.html --out {0}/again.html");
+  ASSERT_EQ(twice.code, 0) << twice.err;
+  const std::string of_kept = "explaining the kept epochs";
+  EXPECT_THAT(twice.err, HasSubstr(of_kept));
+  EXPECT_EQ(twice.err.find(of_kept), twice.err.rfind(of_kept)) << twice.err;
+  EXPECT_THAT(twice.out, HasSubstr("explanations of 1 image"));
+  EXPECT_EQ(contents(path("explained.html")), contents(path("again.html")));
+
   // Another log of the same images, whose photographs nobody knows.
   ASSERT_EQ(run("evolve {0}/run --out {0}/other.instanceflow.json").code, 0);
   const Outcome both =
@@ -583,6 +595,19 @@ TEST_F(CommandLine, TrainsWatched) {
   EXPECT_EQ(outcome.code, 0) << outcome.err;
   EXPECT_THAT(outcome.err, testing::MatchesRegex("watch it at http://127\\.0\\.0\\.1:[0-9]+/\n"));
   EXPECT_TRUE(fs::exists(path("watched/best.safetensors")));
+}
+
+TEST_F(CommandLine, TrainsNotWhereItCannotBeWatched) {
+  // Started by the dynamic loader, the program starts that, which knows no `watch`, in place of
+  // itself.
+  Dl_info loader{};
+  ASSERT_NE(dladdr(reinterpret_cast<void*>(getauxval(AT_BASE)), &loader), 0);
+  const Outcome outcome =
+      run("train {0}/scenes --out {0}/unwatched --watch --port 0", loader.dli_fname);
+  EXPECT_EQ(outcome.code, 1) << outcome.err;
+  EXPECT_THAT(outcome.err,
+              HasSubstr("--watch: the page cannot be served: its process has ended\n"));
+  EXPECT_FALSE(fs::exists(path("unwatched")));
 }
 
 // The data that a page carries.

@@ -595,7 +595,7 @@ TEST(Conv2dKey, DescribesWhatIsComputed) {
 }
 
 TEST(Conv2dKey, KnowsTheAlignmentOfAddresses) {
-  alignas(64) char bytes[128];
+  alignas(64) char bytes[128] = {};
   EXPECT_EQ(alignment_of<16>(bytes, bytes + 32), 16);
   EXPECT_EQ(alignment_of<256>(bytes + 32), 32);
   EXPECT_EQ(alignment_of<16>(bytes, bytes + 4), 4);

@@ -46,8 +46,26 @@ TEST(NetworkTrust, FindsTheMasksOfDrawnScenes) {
     }
   }
   EXPECT_TRUE(masks_beside(folder / "train/sea").empty());
-  EXPECT_TRUE(mask_of({.id = "sea/2.jpg"}, folder / "masks/test").empty());
-  EXPECT_TRUE(mask_of({.id = "sea/00001.jpg"}, "").empty());
+  const auto sample_of = [&](const std::string& id) {
+    return Sample{.path = folder / "test" / id, .id = id};
+  };
+  EXPECT_TRUE(mask_of(sample_of("sea/2.jpg"), folder / "masks/test").empty());
+  EXPECT_TRUE(mask_of(sample_of("sea/00001.jpg"), "").empty());
+}
+
+TEST(NetworkTrust, FindsMasksByNamesThatAreNotUtf8) {
+  const TempFolder folder;
+  write_scenes(folder.path(), {.train_per_class = 1, .test_per_class = 1, .size = 16});
+  const auto masks = folder / "masks/test";
+  for (const auto& [split, ending] : {std::pair("test", ".jpg"), std::pair("masks/test", ".png")}) {
+    const auto renamed = folder / split / "for\xEAt";
+    std::filesystem::rename(folder / split / "forest", renamed);
+    std::filesystem::rename(renamed / ("00001" + std::string(ending)),
+                            renamed / ("ch\xEAne" + std::string(ending)));
+  }
+  for (const Sample& sample : read_image_folder(folder / "test").samples) {
+    EXPECT_FALSE(mask_of(sample, masks).empty()) << sample.id;
+  }
 }
 
 // A white disc on black is its own mask, whatever is cut off and however it is resized.
