@@ -81,12 +81,20 @@ Findings walk(const fs::path& folder) {
   return findings;
 }
 
-// A split's folder under one of `names`. Archives often hold it twice, seg_train/seg_train.
+std::vector<fs::path> folders_in(const fs::path& folder) {
+  std::vector<fs::path> folders = entries(folder);
+  std::erase_if(folders, [](const fs::path& path) { return !is_folder(path); });
+  return folders;
+}
+
+// A split's folder under one of `names`. Archives often hold it twice, seg_train/seg_train; what
+// lies beside other classes, or holds none, is a class of that name.
 std::optional<fs::path> find_split(const fs::path& root, const std::vector<std::string>& names) {
   for (const std::string& name : names) {
-    const fs::path folder = root / name;
+    const fs::path folder = root / name, inner = folder / name;
     if (!is_folder(folder)) continue;
-    return is_folder(folder / name) ? folder / name : folder;
+    const bool alone = folders_in(folder) == std::vector{inner};
+    return alone && !folders_in(inner).empty() ? inner : folder;
   }
   return std::nullopt;
 }

@@ -45,7 +45,8 @@ struct DataSet {
   std::vector<std::string> warnings;
 };
 
-// Finds train and test (or else val, valid, validation) as drawn above. Throws Error for what the
+// Finds train and test (or else val, valid, validation) as drawn above; train/train beside other
+// folders, or without folders in it, is a class of that name. Throws Error for what the
 // folders above throw, for fewer than two classes, and for a missing split.
 DataSet read_data_set(const std::filesystem::path& root);
 

@@ -128,6 +128,18 @@ TEST(DataSet, IsFoundInEveryArrangement) {
   }
 }
 
+TEST(DataSet, KnowsAClassCalledLikeASplit) {
+  const TempFolder folder;
+  add(folder, {"train/bus/1.jpg", "train/train/deep/2.jpg", "test/bus/3.jpg", "test/train/4.jpg"});
+  const DataSet data = read_data_set(folder.path());
+  EXPECT_THAT(data.classes, ElementsAre("bus", "train"));
+  EXPECT_THAT(ids(data.train), ElementsAre("bus/1.jpg", "train/deep/2.jpg"));
+
+  const TempFolder alone;
+  add(alone, {"test/test/1.jpg"});
+  EXPECT_THAT(read_evaluation_folder(alone.path(), {"test"}).classes, ElementsAre("test"));
+}
+
 TEST(DataSet, PrefersTestToVal) {
   const TempFolder folder;
   add(folder, {"train/a/1.jpg", "train/b/2.jpg", "test/a/3.jpg", "val/a/4.jpg"});
