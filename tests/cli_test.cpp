@@ -3,8 +3,10 @@
 
 #include <array>
 #include <cstdio>
+#include <cstring>
 #include <fstream>
 #include <iterator>
+#include <limits>
 #include <map>
 #include <set>
 
@@ -158,6 +160,28 @@ TEST_F(CommandLine, AnswersInBFloat16NearlyAsInFloat32) {
        {"predict {0}/run {0}/scenes/test/sea", "evaluate {0}/run {0}/scenes"}) {
     refuses(command + " --device cpu --precision fp16", 2, "--precision fp16 needs a GPU");
   }
+}
+
+TEST_F(CommandLine, TakesNoNanForAnAnswer) {
+  // The last class's bias alone: every probability is NaN then.
+  std::string bytes = contents(path("run/best.safetensors"));
+  uint64_t header = 0;
+  std::memcpy(&header, bytes.data(), sizeof header);
+  const auto tensors = nlohmann::json::parse(bytes.substr(8, header));
+  const auto end = tensors["fc.bias"]["data_offsets"][1].get<uint64_t>();
+  const float nan = std::numeric_limits<float>::quiet_NaN();
+  std::memcpy(bytes.data() + 8 + header + end - sizeof nan, &nan, sizeof nan);
+  std::ofstream(path("nan.safetensors"), std::ios::binary) << bytes;
+
+  const std::string what = "sea/00001.jpg: the network's answers are not all numbers; its weights";
+  const std::string picture = "{0}/nan.safetensors {0}/scenes/test/sea/00001.jpg ";
+  refuses("predict " + picture, 1, what);
+  EXPECT_EQ(run("predict " + picture).out, "");
+  refuses("explain --method gradcam --out {0}/nan " + picture, 1, what);
+  const Outcome evaluated = run("evaluate {0}/nan.safetensors {0}/scenes");
+  EXPECT_EQ(evaluated.code, 1);
+  EXPECT_THAT(evaluated.err, HasSubstr("answers are not all numbers"));
+  EXPECT_EQ(evaluated.out, "");
 }
 
 TEST_F(CommandLine, PredictsWithProbabilitiesThatSumToOne) {
