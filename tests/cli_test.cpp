@@ -932,6 +932,9 @@ TEST_F(CommandLine, NamesTheClassesOfAWeightFile) {
   const auto facts = nlohmann::json::parse(run("weights inspect {0}/named.safetensors --json").out);
   EXPECT_EQ(facts["classes"][5], "f");
   refuses("weights convert {0}/run {0}/unnamed.pth --classes {0}/two.txt", 2, "2 class names");
+  std::ofstream(path("twice.txt")) << "a\nb\nc\nd\nb\nf\n";
+  refuses("weights convert {0}/run {0}/unnamed.pth --classes {0}/twice.txt", 2, "are 'b'");
+  refuses("predict {0}/run {0}/scenes/test/sea --json --classes {0}/twice.txt", 2, "are 'b'");
   EXPECT_FALSE(fs::exists(path("unnamed.pth")));
 }
 
