@@ -117,6 +117,24 @@ std::vector<std::string> missing_from(const std::vector<std::string>& some,
   return missing;
 }
 
+// 0, 1, …: what stands for the classes of a weight file that does not name them.
+bool are_numbers(const std::vector<std::string>& classes) {
+  for (size_t i = 0; i < classes.size(); ++i) {
+    if (classes[i] != std::to_string(i)) return false;
+  }
+  return true;
+}
+
+std::string how_to_name(size_t classes, const std::vector<std::string>& folders) {
+  std::string advice =
+      "; if only the weight file lacks their names, give them by --classes FILE, one a line in the "
+      "network's order";
+  if (folders.size() == classes) {
+    advice += fmt::format(", which may be that of the folders: {}", fmt::join(folders, ", "));
+  }
+  return advice;
+}
+
 }  // namespace
 
 ImageFolder read_image_folder(const fs::path& folder) {
@@ -176,8 +194,9 @@ ImageFolder read_image_folder(const fs::path& folder, const std::vector<std::str
   const std::vector<std::string> unknown = missing_from(result.classes, classes);
   require(unknown.empty(), [&] {
     return fmt::format(
-        "{}: these class folders are none of the classes to tell apart: {}; those are {}",
-        folder.string(), fmt::join(unknown, ", "), fmt::join(classes, ", "));
+        "{}: these class folders are none of the classes to tell apart: {}; those are {}{}",
+        folder.string(), fmt::join(unknown, ", "), fmt::join(classes, ", "),
+        are_numbers(classes) ? how_to_name(classes.size(), result.classes) : "");
   });
   if (const auto absent = missing_from(classes, result.classes); !absent.empty()) {
     result.warnings.push_back(fmt::format("{}: no pictures of these classes: {}", folder.string(),

@@ -33,7 +33,8 @@ struct ImageFolder {
 // holds no picture.
 ImageFolder read_image_folder(const std::filesystem::path& folder);
 // The same with labels by `classes`, those of a trained network: class folders that it does not
-// know are an Error that lists them, classes without a folder a warning.
+// know are an Error that lists them and tells how numbers get names, classes without a folder a
+// warning.
 ImageFolder read_image_folder(const std::filesystem::path& folder,
                               const std::vector<std::string>& classes);
 

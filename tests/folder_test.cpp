@@ -104,6 +104,18 @@ TEST(Folder, LabelsByTheClassesOfANetwork) {
               HasSubstr("forest"));
 }
 
+TEST(Folder, TellsHowClassesWithoutNamesGetThem) {
+  const TempFolder folder;
+  add(folder, {"sea/1.jpg", "forest/1.jpg"});
+  const auto refused = [&](const std::vector<std::string>& classes) {
+    return error_of([&] { read_image_folder(folder.path(), classes); });
+  };
+  EXPECT_THAT(refused({"0", "1"}), AllOf(HasSubstr("--classes FILE"), HasSubstr(": forest, sea")));
+  EXPECT_THAT(refused({"0", "1", "2"}),
+              AllOf(HasSubstr("--classes FILE"), testing::Not(HasSubstr("order, which"))));
+  EXPECT_THAT(refused({"street", "glacier"}), testing::Not(HasSubstr("--classes")));
+}
+
 TEST(DataSet, IsFoundInEveryArrangement) {
   struct Case {
     const char *train, *test, *split;
