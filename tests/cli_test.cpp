@@ -230,6 +230,8 @@ TEST_F(CommandLine, EvaluatesAsTheRunRecorded) {
   }
   EXPECT_EQ(total, 12);
   EXPECT_THAT(run("evaluate {0}/run {0}/scenes").out, HasSubstr("precision"));
+  EXPECT_THAT(run("evaluate {0}/run {0}/scenes --split train").out, HasSubstr("of 36 images"));
+  refuses("evaluate {0}/run {0}/scenes --split validation", 2, "--split");
 }
 
 TEST_F(CommandLine, ExplainsIntoFilesThatNeverCollide) {
