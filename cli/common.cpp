@@ -14,6 +14,7 @@
 #include "cli/output.h"
 #include "data/jpeg_decoder.h"
 #include "kernels/policy.h"
+#include "tensor/file.h"
 #include "tensor/plan_folder.h"
 
 namespace glassnet::cli {
@@ -37,6 +38,10 @@ void say(const std::string& line) {
 
 void complain(const std::string& sentence) {
   say("glassnet: " + sentence);
+}
+
+void require_writable(const std::filesystem::path& file) {
+  const AtomicFile probe(file);
 }
 
 void add_model_arguments(CLI::App& command, ModelArguments& arguments) {

@@ -83,6 +83,7 @@ void print_tables(const std::vector<std::string>& classes, const Evaluation& res
 }
 
 int run(const Arguments& a) {
+  if (!a.picture.empty()) require_writable(a.picture);
   const Device device = use_device(a.device);
   const DType type = use_precision("--precision", a.precision, device);
   LoadedModel network = load(a.model, device);

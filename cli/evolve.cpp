@@ -269,6 +269,7 @@ int run(const Arguments& a) {
     }
   }
   refuse_to_overwrite_the_log(a);
+  for (const std::string& out : a.out) require_writable(out);
   const History history = read_history(a.log);
   const Evolution evolution = evolve(history, a.epochs);
   if (a.json) {
@@ -277,9 +278,6 @@ int run(const Arguments& a) {
     });
   } else {
     print_tables(history, evolution, a.top);
-  }
-  for (const std::string& out : a.out) {
-    const AtomicFile probe(out);  // fails now rather than after minutes of explaining
   }
   for (const std::string& out : a.out) {
     if (is_page(out)) {

@@ -261,7 +261,7 @@ int run(Arguments& a) {
   }
   require(RunFolder(a.run).holds_run(), [&] { return a.run + ": there is no run in this folder"; });
   load_config(RunFolder(a.run).config());  // says what is wrong with it
-  { const AtomicFile probe(out); }         // fails now rather than after minutes of work
+  require_writable(out);
   std::vector<std::string> methods;
   for (const std::string& method : a.explanations.methods) {
     require_known_method(method);

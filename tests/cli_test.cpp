@@ -676,6 +676,16 @@ TEST_F(CommandLine, ReportsARunInOnePage) {
   EXPECT_FALSE(fs::exists(path("no.html")));
 }
 
+TEST_F(CommandLine, LooksWhereItWillWriteBeforeItWorks) {
+  for (const std::string command : {"evolve {0}/run --out {0}/nowhere/x.svg",
+                                    "evaluate {0}/run {0}/scenes --confusion {0}/nowhere/x.png",
+                                    "weights convert {0}/run {0}/nowhere/x.pth"}) {
+    refuses(command, 1, "there is no folder");
+    EXPECT_EQ(run(command).out, "") << command;
+  }
+  refuses("evolve {0}/run --out /proc/x.svg", 1, "/proc/x.svg: cannot be written: No such file");
+}
+
 TEST_F(CommandLine, ExplainsARunWhosePhotographsMovedOrChanged) {
   fs::create_directories(path("relocated"));
   for (const auto& entry : fs::directory_iterator(path("run"))) {
