@@ -33,7 +33,10 @@ void draw(const Arguments& a, const std::filesystem::path& dir) {
   Progress progress("drawing scenes", 6 * (a.train_per_class + a.test_per_class));
   write_scenes(
       dir,
-      {.train_per_class = a.train_per_class, .test_per_class = a.test_per_class, .seed = a.seed},
+      {.train_per_class = a.train_per_class,
+       .test_per_class = a.test_per_class,
+       .seed = a.seed,
+       .replace = true},  // of a demo that was ended before its training began
       [&](int64_t done, int64_t) { progress.update(done); });
 }
 

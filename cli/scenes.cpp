@@ -34,6 +34,8 @@ void add_scenes(CLI::App& app, Action& action) {
       ->capture_default_str();
   command->add_flag("--beside-others", options.beside_others,
                     "write into a folder that holds other files");
+  command->add_flag("--replace", options.replace,
+                    "replace scenes in DIR that were drawn with other options");
   command->callback([=, &action] {
     action = [arguments] {
       Progress progress(
