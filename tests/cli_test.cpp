@@ -1004,6 +1004,18 @@ TEST_F(CommandLine, RefusesWhatMakesNoSenseInOneSentence) {
   refuses("summary resnet49", 2, "resnet49");
 }
 
+TEST_F(CommandLine, TellsWhichCommandOrOptionIsMeant) {
+  refuses("predicct {0}/run", 2, "glassnet has no command predicct; the nearest are predict, ");
+  refuses("weights frob", 2, "glassnet weights has no command frob; the nearest are ");
+  refuses("weights", 2, "needs a command: inspect, convert, diff (glassnet weights --help");
+  refuses("evaluate {0}/run {0}/scenes --splt train", 2,
+          "glassnet evaluate has no option --splt; the nearest are --split, ");
+  refuses("evaluate --splt=train {0}/run", 2, "has no option --splt; the nearest are --split, ");
+  refuses("evaluate {0}/run {0}/scenes more", 2, "'more' is too many (glassnet evaluate --help");
+  refuses("evaluate {0}/run {0}/scenes --batch-size 2 --batch-size 3", 2,
+          "--batch-size is given more than once (glassnet evaluate --help shows how)");
+}
+
 TEST_F(CommandLine, ReportsWhatCannotBeDoneInOneSentence) {
   refuses("train {0}/nowhere --out {0}/failed", 1, "nowhere");
   fs::create_directories(path("hollow/train/cat"));
