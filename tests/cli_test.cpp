@@ -611,6 +611,14 @@ TEST_F(CommandLine, TrainsWatched) {
   EXPECT_TRUE(fs::exists(path("watched/best.safetensors")));
 }
 
+TEST_F(CommandLine, TellsHowToGoOnInWordsForAShell) {
+  const Outcome stopped = run(
+      "train {0}/scenes --image-size 32 --epochs 9999 --batch-size 12 --out '{0}/my $run'",
+      "timeout --preserve-status --signal INT 4");
+  EXPECT_EQ(stopped.code, 130) << stopped.err;
+  EXPECT_THAT(stopped.err, HasSubstr("/scenes --out '" + path("my $run").string() + "' --resume"));
+}
+
 // The data that a page carries.
 nlohmann::json data_in(const std::string& page) {
   const std::string begins = R"(<script type="application/json" id="data">)";
