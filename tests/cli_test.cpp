@@ -964,6 +964,9 @@ TEST_F(CommandLine, RefusesWeightFilesInOneSentence) {
   std::ofstream(path("short.safetensors"), std::ios::binary) << whole.substr(0, whole.size() / 2);
   refuses("weights inspect {0}/nowhere.pth", 1, "nowhere.pth");
   refuses("weights inspect {0}/text.pth", 1, "text.pth");
+  for (const char* file : {"scenes/test/sea/00001.jpg", "run/config.json"}) {
+    refuses(fmt::format("predict {{0}}/{} {{0}}/scenes/test/sea", file), 1, "is no weight file");
+  }
   refuses("predict {0}/short.safetensors {0}/scenes/test/sea", 1, "short.safetensors");
   refuses("weights convert {0}/short.safetensors {0}/longer.pth", 1, "short.safetensors");
   refuses("weights convert {0}/run {0}/weights.onnx", 2, "must end in .safetensors");
