@@ -135,7 +135,8 @@ void add_demo(CLI::App& app, Action& action) {
   command->add_option("--image-size", a.image_size, "side of the network's input")
       ->check(CLI::Range(32, 512))
       ->capture_default_str();
-  command->add_option("--seed", a.seed, "of scenes and training")->capture_default_str();
+  command->add_option("--seed", a.seed, "of scenes and training")
+      ->check(CLI::NonNegativeNumber)->capture_default_str();
   add_device_arguments(*command, a.device);
   command->callback([=, &action] { action = [arguments] { return run(*arguments); }; });
 }

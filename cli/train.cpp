@@ -280,6 +280,7 @@ void add_train(CLI::App& app, Action& action) {
       ->type_name("LIST")
       ->group(optimization);
   command->add_option("--seed", o.seed, "of weights, order and augmentation")
+      ->check(CLI::NonNegativeNumber)
       ->capture_default_str()
       ->group(optimization);
 

@@ -277,6 +277,8 @@ std::pair<std::vector<Sample>, std::vector<Sample>> hold_back(const std::vector<
 std::vector<fs::path> expand_images(const std::vector<std::string>& arguments) {
   std::vector<fs::path> result;
   for (const std::string& argument : arguments) {
+    require(!argument.empty(),
+            [] { return std::string("expected pictures or folders of them, got an empty name"); });
     std::error_code ignored;
     require(fs::exists(argument, ignored),
             [&] { return fmt::format("{}: there is no such file or folder", argument); });

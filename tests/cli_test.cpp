@@ -536,7 +536,7 @@ TEST_F(CommandLine, TellsHowPredictionsEvolved) {
   EXPECT_EQ(odd.out.find('\x1b'), std::string::npos);
 
   refuses("evolve {0}/run --out {0}/page.pdf", 2, "must end in one of .html, ");
-  refuses("evolve {0}/run --from 3", 2, "epochs 3 to 2 are none of the log's, which are 1 to 2");
+  refuses("evolve {0}/run --from 3", 2, "epoch 3 is none of the log's, which are 1 to 2");
   refuses("evolve {0}/run --to 3", 2, "1 to 2");
   refuses("evolve {0}/evolved.instanceflow.json --out {0}/./evolved.instanceflow.json", 2,
           "written over the log itself");
@@ -979,6 +979,8 @@ TEST_F(CommandLine, RefusesWhatMakesNoSenseInOneSentence) {
   refuses(train + "--batch-size 0", 2, "batch-size");
   refuses(train + "--epochs 0", 2, "epochs");
   refuses(train + "--lr -1", 2, "lr");
+  refuses(train + "--lr 1e30", 2, "--lr must be a number above 0, at most 1000000");
+  refuses(train + "--seed -1", 2, "--seed");
   refuses(train + "--validation-split 1.5", 2, "validation-split");
   refuses(train + "--optimizer sgdm", 2, "sgdm");
   refuses(train + "--schedule linear", 2, "linear");
@@ -1002,7 +1004,8 @@ TEST_F(CommandLine, RefusesWhatMakesNoSenseInOneSentence) {
   EXPECT_EQ(files_below(path("refused")), 0u) << "a refused training leaves nothing behind";
   refuses("train {0}/scenes --out {0}/run", 2, "already holds a run");
   refuses("explain {0}/run {0}/scenes/test/sea/00001.jpg --class oceans --out {0}/no", 2, "oceans");
-  refuses("explain {0}/run {0}/scenes/test/sea/00001.jpg --class 6 --out {0}/no", 2, "6");
+  refuses("explain {0}/run {0}/scenes/test/sea/00001.jpg --class 6 --out {0}/no", 2,
+          "there is no class 6; the classes have the numbers 0 to 5");
   refuses("explain {0}/run {0}/scenes/test/sea/00001.jpg --method gradcan --out {0}/no", 2,
           "gradcan");
   refuses("explain {0}/run {0}/scenes/test/sea/00001.jpg --layer layer5 --out {0}/no", 2,
@@ -1035,6 +1038,7 @@ TEST_F(CommandLine, ReportsWhatCannotBeDoneInOneSentence) {
   refuses("train {0}/hollow --out {0}/failed", 1, "cat");
   refuses("predict {0}/nowhere {0}/scenes/test/sea", 1, "nowhere");
   refuses("predict {0}/run {0}/nowhere.jpg", 1, "nowhere.jpg");
+  refuses("predict {0}/run ''", 1, "got an empty name");
   refuses("evaluate {0}/run {0}/nowhere", 1, "nowhere");
 
   // A text file called .jpg among the training pictures.
