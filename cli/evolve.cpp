@@ -256,6 +256,10 @@ int run(const Arguments& a) {
   for (const std::string& out : a.out) {
     if (!is_page(out)) output_kind(out, a.format);
   }
+  const auto is_json = [](const std::string& out) { return out.ends_with(".json"); };
+  if (a.format == "instanceflow" && std::ranges::none_of(a.out, is_json)) {
+    throw UsageError("--format instanceflow is for a .json file; add --out FILE.json");
+  }
   if (!a.beside.empty() && std::ranges::none_of(a.out, is_page)) {
     throw UsageError("--beside is for a page; add --out FILE.html");
   }

@@ -543,7 +543,9 @@ TEST_F(CommandLine, TellsHowPredictionsEvolved) {
   refuses("evolve {0}/run/best.safetensors", 2, "expected a run's folder");
   refuses("evolve {0}/no-such-run", 1, "no-such-run");
   refuses("evolve {0}/scenes", 1, "test_images.json");
-  refuses("evolve {0}/evolved.json", 1, "expected an object with the key");
+  refuses("evolve {0}/evolved.json", 1, "these are metrics; give the run");
+  refuses("evolve {0}/evolved.csv", 1, "these are metrics; give the run");
+  refuses("evolve {0}/run --format instanceflow --out {0}/x.csv", 2, "add --out FILE.json");
   EXPECT_FALSE(fs::exists(path("page.pdf")));
 
   ASSERT_EQ(run("evolve {0}/run --out {0}/figure.svg --out {0}/figure.png").code, 0);
