@@ -132,9 +132,9 @@ int main(int argc, char** argv) {
     return app.exit(request);
   } catch (const CLI::ParseError& error) {
     const CLI::App& command = chosen_command(app);
-    return fail(fmt::format("{} ({} --help shows how)", mistake(error, app, command),
-                            full_name(command)),
-                kUsage);
+    return fail(
+        fmt::format("{} ({} --help shows how)", mistake(error, app, command), full_name(command)),
+        kUsage);
   } catch (const glassnet::UsageError& error) {
     return fail(error.what(), kUsage);
   } catch (const std::bad_alloc&) {

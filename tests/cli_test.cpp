@@ -614,9 +614,9 @@ TEST_F(CommandLine, TrainsWatched) {
 }
 
 TEST_F(CommandLine, TellsHowToGoOnInWordsForAShell) {
-  const Outcome stopped = run(
-      "train {0}/scenes --image-size 32 --epochs 9999 --batch-size 12 --out '{0}/my run'",
-      "timeout --preserve-status --signal INT 6");
+  const Outcome stopped =
+      run("train {0}/scenes --image-size 32 --epochs 9999 --batch-size 12 --out '{0}/my run'",
+          "timeout --preserve-status --signal INT 6");
   EXPECT_EQ(stopped.code, 130) << stopped.err;
   EXPECT_THAT(stopped.err, HasSubstr("/scenes --out '" + path("my run").string() + "' --resume"));
 }

@@ -112,9 +112,10 @@ History parse_prediction_table(std::string_view bytes, const std::string& name) 
             name, reader.line());
       });
       require(cells[2] != "last_predicted", [&] {
-        return fmt::format("{}: these are metrics; give the run that they are of, or its log, "
-                           "which --out FILE.instanceflow.json writes",
-                           name);
+        return fmt::format(
+            "{}: these are metrics; give the run that they are of, or its log, "
+            "which --out FILE.instanceflow.json writes",
+            name);
       });
       headed = names_the_true_class(cells[1]);
       for (size_t epoch = 1; epoch <= width - 2; ++epoch) {
