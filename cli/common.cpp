@@ -15,6 +15,7 @@
 #include "data/jpeg_decoder.h"
 #include "kernels/policy.h"
 #include "models/resnet.h"
+#include "tensor/file.h"
 #include "tensor/plan_folder.h"
 
 namespace glassnet::cli {
@@ -38,6 +39,10 @@ void say(const std::string& line) {
 
 void complain(const std::string& sentence) {
   say("glassnet: " + sentence);
+}
+
+void require_writable(const std::filesystem::path& file) {
+  const AtomicFile probe(file);
 }
 
 void add_model_arguments(CLI::App& command, ModelArguments& arguments) {
@@ -156,11 +161,12 @@ int64_t class_index(const std::string& name, const std::vector<std::string>& cla
   if (found != classes.end()) return found - classes.begin();
   int64_t index = -1;
   const auto [end, failure] = std::from_chars(name.data(), name.data() + name.size(), index);
-  if (failure == std::errc{} && end == name.data() + name.size() && index >= 0 &&
-      index < static_cast<int64_t>(classes.size())) {
-    return index;
+  if (failure == std::errc{} && end == name.data() + name.size()) {
+    if (index >= 0 && index < static_cast<int64_t>(classes.size())) return index;
+    throw UsageError(fmt::format("there is no class {}; the classes have the numbers 0 to {}", name,
+                                 classes.size() - 1));
   }
-  throw UsageError(fmt::format("'{}' is neither a class nor an index below {}; the nearest {} {}",
+  throw UsageError(fmt::format("'{}' is neither a class nor a number below {}; the nearest {} {}",
                                name, classes.size(),
                                classes.size() > 1 ? "classes are" : "class is",
                                fmt::join(nearest_names(name, classes), ", ")));

@@ -31,10 +31,12 @@ struct Arguments {
 
 void draw(const Arguments& a, const std::filesystem::path& dir) {
   Progress progress("drawing scenes", 6 * (a.train_per_class + a.test_per_class));
-  write_scenes(
-      dir,
-      {.train_per_class = a.train_per_class, .test_per_class = a.test_per_class, .seed = a.seed},
-      [&](int64_t done, int64_t) { progress.update(done); });
+  write_scenes(dir,
+               {.train_per_class = a.train_per_class,
+                .test_per_class = a.test_per_class,
+                .seed = a.seed,
+                .replace = true},  // of a demo that was ended before its training began
+               [&](int64_t done, int64_t) { progress.update(done); });
 }
 
 // The surest right answer of each class and the surest wrong ones of all.
@@ -132,7 +134,9 @@ void add_demo(CLI::App& app, Action& action) {
   command->add_option("--image-size", a.image_size, "side of the network's input")
       ->check(CLI::Range(32, 512))
       ->capture_default_str();
-  command->add_option("--seed", a.seed, "of scenes and training")->capture_default_str();
+  command->add_option("--seed", a.seed, "of scenes and training")
+      ->check(CLI::NonNegativeNumber)
+      ->capture_default_str();
   add_device_arguments(*command, a.device);
   command->callback([=, &action] { action = [arguments] { return run(*arguments); }; });
 }

@@ -17,7 +17,7 @@ namespace {
 struct Arguments {
   ModelArguments model;
   DeviceArguments device;
-  std::string data, picture, precision = "fp32";
+  std::string data, split = "test", picture, precision = "fp32";
   int64_t batch_size = 64;
   bool json = false;
 };
@@ -83,11 +83,12 @@ void print_tables(const std::vector<std::string>& classes, const Evaluation& res
 }
 
 int run(const Arguments& a) {
+  if (!a.picture.empty()) require_writable(a.picture);
   const Device device = use_device(a.device);
   const DType type = use_precision("--precision", a.precision, device);
   LoadedModel network = load(a.model, device);
   const ModelCard& card = network.card;
-  const ImageFolder folder = read_evaluation_folder(a.data, card.classes);
+  const ImageFolder folder = read_evaluation_folder(a.data, card.classes, a.split);
   for (const std::string& warning : folder.warnings) say(warning);
 
   const Evaluation result = evaluate(network, folder.samples, a.batch_size, type);
@@ -117,10 +118,10 @@ void add_evaluate(CLI::App& app, Action& action) {
       "  glassnet evaluate run photos/val --json --confusion matrix.png");
   auto arguments = std::make_shared<Arguments>();
   add_model_arguments(*command, arguments->model);
-  command
-      ->add_option("DATA", arguments->data,
-                   "a data set, whose test images are taken, or a folder a class")
-      ->required();
+  command->add_option("DATA", arguments->data, "a data set, or a folder a class")->required();
+  command->add_option("--split", arguments->split, "of a data set: test or train")
+      ->check(CLI::IsMember({"test", "train"}))
+      ->capture_default_str();
   command->add_option("--batch-size", arguments->batch_size, "images at a time")
       ->check(CLI::PositiveNumber)
       ->capture_default_str();

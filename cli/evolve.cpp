@@ -257,6 +257,10 @@ int run(const Arguments& a) {
   for (const std::string& out : a.out) {
     if (!is_page(out)) output_kind(out, a.format);
   }
+  const auto is_json = [](const std::string& out) { return out.ends_with(".json"); };
+  if (a.format == "instanceflow" && std::ranges::none_of(a.out, is_json)) {
+    throw UsageError("--format instanceflow is for a .json file; add --out FILE.json");
+  }
   if (!a.beside.empty() && std::ranges::none_of(a.out, is_page)) {
     throw UsageError("--beside is for a page; add --out FILE.html");
   }
@@ -270,6 +274,7 @@ int run(const Arguments& a) {
     }
   }
   refuse_to_overwrite_the_log(a);
+  for (const std::string& out : a.out) require_writable(out);
   const History history = read_history(a.log);
   const Evolution evolution = evolve(history, a.epochs);
   if (a.json) {
@@ -278,9 +283,6 @@ int run(const Arguments& a) {
     });
   } else {
     print_tables(history, evolution, a.top);
-  }
-  for (const std::string& out : a.out) {
-    const AtomicFile probe(out);  // fails now rather than after minutes of explaining
   }
   std::optional<EvolutionDocument> document;  // of every page, since explaining takes minutes
   for (const std::string& out : a.out) {

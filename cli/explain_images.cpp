@@ -137,7 +137,7 @@ ExplainOutcome explain_images(LoadedModel& network, const ExplainRequest& reques
     }
     const Tensor input = network_input(picture, network.card).to(network.model->device());
     ExplainedImage image{.image = path, .true_class = class_of_folder(path.string(), classes)};
-    image.probabilities = probabilities(*network.model, input).to_vector<float>();
+    image.probabilities = probabilities(*network.model, input, path);
     image.predicted = std::max_element(image.probabilities.begin(), image.probabilities.end()) -
                       image.probabilities.begin();
     PictureFacts facts{.picture = picture,

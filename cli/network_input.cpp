@@ -1,5 +1,7 @@
 #include "cli/network_input.h"
 
+#include <algorithm>
+#include <cmath>
 #include <utility>
 #include <vector>
 
@@ -41,8 +43,21 @@ Tensor logits(Module& model, const Tensor& inputs) {
   return model(Variable(inputs.to(model.device()))).value();
 }
 
-Tensor probabilities(Module& model, const Tensor& inputs) {
-  return softmax(logits(model, inputs));
+std::vector<float> probabilities(Module& model, const Tensor& input,
+                                 const std::filesystem::path& picture) {
+  std::vector<float> result = softmax(logits(model, input)).to_vector<float>();
+  require_numbers(result, picture);
+  return result;
+}
+
+void require_numbers(std::span<const float> answers, const std::filesystem::path& picture,
+                     DType type) {
+  require(std::ranges::all_of(answers, [](float answer) { return std::isfinite(answer); }), [&] {
+    return fmt::format("{}: the network's answers are not all numbers; {}", picture.string(),
+                       type == DType::kFloat32
+                           ? "its weights hold NaN or infinity, or are too large"
+                           : "16 bits may be too few: try --precision fp32");
+  });
 }
 
 Evaluation evaluate(LoadedModel& network, const std::vector<Sample>& samples, int64_t batch_size,
@@ -64,6 +79,12 @@ Evaluation evaluate(LoadedModel& network, const std::vector<Sample>& samples, in
   Evaluation evaluation = evaluate(
       *network.model, images, {.progress = [&](int64_t done, int64_t) { progress.update(done); }});
   progress.finish();
+  const std::span<const float> all(evaluation.logits.data<float>(),
+                                   static_cast<size_t>(evaluation.logits.numel()));
+  const size_t classes = all.size() / samples.size();
+  for (size_t i = 0; i < samples.size(); ++i) {
+    require_numbers(all.subspan(i * classes, classes), samples[i].path, type);
+  }
   return evaluation;
 }
 

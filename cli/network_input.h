@@ -2,6 +2,8 @@
 #pragma once
 
 #include <filesystem>
+#include <span>
+#include <vector>
 
 #include "data/folder.h"
 #include "data/image.h"
@@ -21,9 +23,16 @@ Tensor network_input(const Image& picture, const ModelCard& card);
 // inputs (N, S, S, 3), on any device and in the type to compute in -> (N, classes) on the model's,
 // without recording.
 Tensor logits(Module& model, const Tensor& inputs);
-Tensor probabilities(Module& model, const Tensor& inputs);
+// A picture's input (1, S, S, 3) -> (classes). Throws as require_numbers does.
+std::vector<float> probabilities(Module& model, const Tensor& input,
+                                 const std::filesystem::path& picture);
+// Throws Error, a sentence that names the picture, when a logit or a probability of it, computed in
+// `type`, is infinite or NaN: no class is the largest then.
+void require_numbers(std::span<const float> answers, const std::filesystem::path& picture,
+                     DType type = DType::kFloat32);
 
-// Of pictures whose classes are known, computed in `type`, while a bar shows how far it is.
+// Of pictures whose classes are known, computed in `type`, while a bar shows how far it is. Throws
+// as require_numbers does.
 Evaluation evaluate(LoadedModel& network, const std::vector<Sample>& samples,
                     int64_t batch_size = 64, DType type = DType::kFloat32);
 

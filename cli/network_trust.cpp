@@ -29,7 +29,7 @@ Subject read_subject(LoadedModel& network, const Sample& sample,
   PictureFacts& facts = subject.facts;
   facts.picture = prepare_picture(sample.path, network.card);
   facts.input = network_input(facts.picture, network.card).to(network.model->device());
-  const std::vector<float> p = probabilities(*network.model, facts.input).to_vector<float>();
+  const std::vector<float> p = probabilities(*network.model, facts.input, sample.path);
   facts.target = std::max_element(p.begin(), p.end()) - p.begin();
   if (const auto mask = mask_of(sample, masks); !mask.empty()) {
     subject.mask = prepare_mask(mask, sample.path, network.card);

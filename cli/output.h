@@ -1,6 +1,7 @@
 // What commands write to a terminal or a pipe.
 #pragma once
 
+#include <filesystem>
 #include <string>
 
 #include <nlohmann/json.hpp>
@@ -11,6 +12,10 @@ namespace glassnet::cli {
 void say(const std::string& line);
 // The same, from the program: "glassnet: …".
 void complain(const std::string& sentence);
+
+// Throws Error when no file can be written there: called before the work whose result it would
+// hold, which may take minutes. Folders are not made.
+void require_writable(const std::filesystem::path& file);
 
 // File names are any bytes, while JSON is UTF-8: what is not becomes U+FFFD.
 template <class Json>

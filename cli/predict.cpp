@@ -49,7 +49,9 @@ int run(const Arguments& a) {
     try {
       const Tensor x = network_input(prepare_picture(path, network.card), network.card);
       const Tensor y = logits(*network.model, x.to(type)).to(DType::kFloat32);
-      predictions.push_back({path.string(), y.to_vector<float>(), softmax(y).to_vector<float>()});
+      Prediction p{path.string(), y.to_vector<float>(), softmax(y).to_vector<float>()};
+      require_numbers(p.logits, path, type);
+      predictions.push_back(std::move(p));
     } catch (const Error& error) {
       failures.emplace_back(error.what());
     }

@@ -256,7 +256,7 @@ int run(Arguments& a) {
   }
   require(RunFolder(a.run).holds_run(), [&] { return a.run + ": there is no run in this folder"; });
   load_config(RunFolder(a.run).config());  // says what is wrong with it
-  { const AtomicFile probe(out); }         // fails now rather than after minutes of work
+  require_writable(out);
   std::vector<std::string> methods;
   for (const std::string& method : a.explanations.methods) {
     require_known_method(method);
@@ -352,6 +352,7 @@ void add_report(CLI::App& app, Action& action) {
       ->transform(CLI::AsSizeValue(false))
       ->capture_default_str();
   command->add_option("--seed", a.explanations.method.seed, "of LIME's samples and random maps")
+      ->check(CLI::NonNegativeNumber)
       ->capture_default_str();
   add_device_arguments(*command, a.device);
   command->callback([=, &action] { action = [arguments] { return run(*arguments); }; });

@@ -148,9 +148,10 @@ void RunExplanations::stream(const std::vector<int64_t>& images, const How& how,
   size_t next = 0;
   const auto facts_of_next = [&]() -> std::optional<PictureFacts> {
     if (next == images.size()) return {};
-    PictureFacts facts{.picture = prepare_picture(photograph(images[next++]), network.card)};
+    const fs::path& path = photograph(images[next++]);
+    PictureFacts facts{.picture = prepare_picture(path, network.card)};
     facts.input = network_input(facts.picture, network.card).to(network.model->device());
-    const std::vector<float> p = probabilities(*network.model, facts.input).to_vector<float>();
+    const std::vector<float> p = probabilities(*network.model, facts.input, path);
     facts.target = std::ranges::max_element(p) - p.begin();
     facts.probability = p[static_cast<size_t>(facts.target.of)];
     return facts;

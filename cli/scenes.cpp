@@ -31,9 +31,12 @@ void add_scenes(CLI::App& app, Action& action) {
       ->check(CLI::Range(16, 2048))
       ->capture_default_str();
   command->add_option("--seed", options.seed, "the same seed draws the same pictures")
+      ->check(CLI::NonNegativeNumber)
       ->capture_default_str();
   command->add_flag("--beside-others", options.beside_others,
                     "write into a folder that holds other files");
+  command->add_flag("--replace", options.replace,
+                    "replace scenes in DIR that were drawn with other options");
   command->callback([=, &action] {
     action = [arguments] {
       Progress progress(

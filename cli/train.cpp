@@ -39,6 +39,22 @@ struct Arguments {
   int port = kWatchPort;
 };
 
+// As a shell takes it for one word.
+std::string quoted(const std::string& word) {
+  constexpr const char* kPlain =
+      "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789_-+=.,:@%/";
+  if (!word.empty() && word.find_first_not_of(kPlain) == std::string::npos) return word;
+  std::string result = "'";
+  for (const char letter : word) {
+    if (letter == '\'') {
+      result += "'\\''";
+    } else {
+      result += letter;
+    }
+  }
+  return result + "'";
+}
+
 // Which options the user named, by their key in config.json: "--batch-size" is "batch_size".
 std::set<std::string> given_options(const CLI::App& command) {
   std::set<std::string> given;
@@ -96,7 +112,8 @@ int run(Arguments& arguments, const CLI::App& command) {
   const std::string run = options.out.string();
   if (!result.finished) {
     say(fmt::format("stopped after {} of {} epochs; to go on: glassnet train {} --out {} --resume",
-                    result.epochs_done, result.epochs_planned, options.data.string(), run));
+                    result.epochs_done, result.epochs_planned, quoted(options.data.string()),
+                    quoted(run)));
     return 130;
   }
   if (!arguments.json) {
@@ -263,6 +280,7 @@ void add_train(CLI::App& app, Action& action) {
       ->type_name("LIST")
       ->group(optimization);
   command->add_option("--seed", o.seed, "of weights, order and augmentation")
+      ->check(CLI::NonNegativeNumber)
       ->capture_default_str()
       ->group(optimization);
 

@@ -116,6 +116,7 @@ struct ConvertArguments {
 };
 
 int convert(const ConvertArguments& a) {
+  require_writable(a.out);
   TensorFile content = read_tensor_file(weight_file(a.in));
   if (!a.classes_file.empty()) name_classes(a.in, content, read_class_names(a.classes_file));
   write_tensor_file(a.out, content);

@@ -81,12 +81,20 @@ Findings walk(const fs::path& folder) {
   return findings;
 }
 
-// A split's folder under one of `names`. Archives often hold it twice, seg_train/seg_train.
+std::vector<fs::path> folders_in(const fs::path& folder) {
+  std::vector<fs::path> folders = entries(folder);
+  std::erase_if(folders, [](const fs::path& path) { return !is_folder(path); });
+  return folders;
+}
+
+// A split's folder under one of `names`. Archives often hold it twice, seg_train/seg_train; what
+// lies beside other classes, or holds none, is a class of that name.
 std::optional<fs::path> find_split(const fs::path& root, const std::vector<std::string>& names) {
   for (const std::string& name : names) {
-    const fs::path folder = root / name;
+    const fs::path folder = root / name, inner = folder / name;
     if (!is_folder(folder)) continue;
-    return is_folder(folder / name) ? folder / name : folder;
+    const bool alone = folders_in(folder) == std::vector{inner};
+    return alone && !folders_in(inner).empty() ? inner : folder;
   }
   return std::nullopt;
 }
@@ -107,6 +115,24 @@ std::vector<std::string> missing_from(const std::vector<std::string>& some,
     if (std::find(all.begin(), all.end(), name) == all.end()) missing.push_back(name);
   }
   return missing;
+}
+
+// 0, 1, …: what stands for the classes of a weight file that does not name them.
+bool are_numbers(const std::vector<std::string>& classes) {
+  for (size_t i = 0; i < classes.size(); ++i) {
+    if (classes[i] != std::to_string(i)) return false;
+  }
+  return true;
+}
+
+std::string how_to_name(size_t classes, const std::vector<std::string>& folders) {
+  std::string advice =
+      "; if only the weight file lacks their names, give them by --classes FILE, one a line in the "
+      "network's order";
+  if (folders.size() == classes) {
+    advice += fmt::format(", which may be that of the folders: {}", fmt::join(folders, ", "));
+  }
+  return advice;
 }
 
 }  // namespace
@@ -168,8 +194,9 @@ ImageFolder read_image_folder(const fs::path& folder, const std::vector<std::str
   const std::vector<std::string> unknown = missing_from(result.classes, classes);
   require(unknown.empty(), [&] {
     return fmt::format(
-        "{}: these class folders are none of the classes to tell apart: {}; those are {}",
-        folder.string(), fmt::join(unknown, ", "), fmt::join(classes, ", "));
+        "{}: these class folders are none of the classes to tell apart: {}; those are {}{}",
+        folder.string(), fmt::join(unknown, ", "), fmt::join(classes, ", "),
+        are_numbers(classes) ? how_to_name(classes.size(), result.classes) : "");
   });
   if (const auto absent = missing_from(classes, result.classes); !absent.empty()) {
     result.warnings.push_back(fmt::format("{}: no pictures of these classes: {}", folder.string(),
@@ -250,6 +277,8 @@ std::pair<std::vector<Sample>, std::vector<Sample>> hold_back(const std::vector<
 std::vector<fs::path> expand_images(const std::vector<std::string>& arguments) {
   std::vector<fs::path> result;
   for (const std::string& argument : arguments) {
+    require(!argument.empty(),
+            [] { return std::string("expected pictures or folders of them, got an empty name"); });
     std::error_code ignored;
     require(fs::exists(argument, ignored),
             [&] { return fmt::format("{}: there is no such file or folder", argument); });

@@ -33,7 +33,8 @@ struct ImageFolder {
 // holds no picture.
 ImageFolder read_image_folder(const std::filesystem::path& folder);
 // The same with labels by `classes`, those of a trained network: class folders that it does not
-// know are an Error that lists them, classes without a folder a warning.
+// know are an Error that lists them and tells how numbers get names, classes without a folder a
+// warning.
 ImageFolder read_image_folder(const std::filesystem::path& folder,
                               const std::vector<std::string>& classes);
 
@@ -45,7 +46,8 @@ struct DataSet {
   std::vector<std::string> warnings;
 };
 
-// Finds train and test (or else val, valid, validation) as drawn above. Throws Error for what the
+// Finds train and test (or else val, valid, validation) as drawn above; train/train beside other
+// folders, or without folders in it, is a class of that name. Throws Error for what the
 // folders above throw, for fewer than two classes, and for a missing split.
 DataSet read_data_set(const std::filesystem::path& root);
 

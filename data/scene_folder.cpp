@@ -31,10 +31,17 @@ constexpr std::array kParts = {"train", "test", "masks"};
 // meets the test set.
 constexpr uint64_t kFirstTestIndex = uint64_t{1} << 32;
 
-bool is_own(const fs::path& dir) {
+std::string marker_of(const ScenesOptions& options) {
+  return fmt::format(
+      "{{\n  \"made_by\": \"{}\",\n  \"train_per_class\": {},\n"
+      "  \"test_per_class\": {},\n  \"size\": {},\n  \"seed\": {}\n}}\n",
+      kMadeBy, options.train_per_class, options.test_per_class, options.size, options.seed);
+}
+
+// Empty where there is none.
+std::string marker_in(const fs::path& dir) {
   std::ifstream file(dir / kMarker, std::ios::binary);
-  const std::string text{std::istreambuf_iterator<char>(file), {}};
-  return text.find(kMadeBy) != std::string::npos;
+  return {std::istreambuf_iterator<char>(file), {}};
 }
 
 void check_target(const fs::path& dir, const ScenesOptions& options) {
@@ -47,7 +54,13 @@ void check_target(const fs::path& dir, const ScenesOptions& options) {
   if (!fs::exists(dir)) return;
   if (!fs::is_directory(dir))
     throw UsageError(fmt::format("{}: this is a file; name a folder for the scenes", dir.string()));
-  if (is_own(dir)) return;
+  if (const std::string marker = marker_in(dir); marker.find(kMadeBy) != std::string::npos) {
+    if (options.replace || marker == marker_of(options)) return;
+    throw UsageError(fmt::format(
+        "{}: the folder holds scenes drawn with other options, which its {} tells; name another "
+        "one, or replace them with --replace",
+        dir.string(), kMarker));
+  }
   for (const fs::directory_entry& entry : fs::directory_iterator(dir)) {
     const std::string name = entry.path().filename().string();
     if (name == kStage) continue;  // of a run that was cut short
@@ -168,11 +181,7 @@ void write_scenes(const fs::path& dir, const ScenesOptions& options,
       if (options.test_per_class > 0) fs::create_directories(top / "test" / name);
     }
   draw_all(stage.path, options, progress);
-  write_bytes(stage.path / kMarker,
-              fmt::format("{{\n  \"made_by\": \"{}\",\n  \"train_per_class\": {},\n"
-                          "  \"test_per_class\": {},\n  \"size\": {},\n  \"seed\": {}\n}}\n",
-                          kMadeBy, options.train_per_class, options.test_per_class, options.size,
-                          options.seed));
+  write_bytes(stage.path / kMarker, marker_of(options));
   flush_to_disk(stage.path);
   // The marker goes first, so that whatever is in place is known as this function's own.
   fs::rename(stage.path / kMarker, dir / kMarker);

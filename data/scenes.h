@@ -42,6 +42,7 @@ struct ScenesOptions {
   int size = 150;
   uint64_t seed = 0;
   bool beside_others = false;  // write into a folder that holds other files, keeping them
+  bool replace = false;        // also scenes that were drawn with other options
 };
 
 // Pictures written so far, and how many there will be.
@@ -53,10 +54,10 @@ using ScenesProgress = std::function<void(int64_t done, int64_t total)>;
 //   DIR/scenes.json, which holds the options and marks the folder as this function's own.
 // on all cores. All of it is drawn into a hidden folder inside DIR first and moved into place at
 // the end, so that a run that is cut short changes nothing; then what an earlier call left there is
-// replaced, and other files stay. A folder that holds anything but scenes is refused with
-// UsageError (with `beside_others`, only one whose train/, test/ or masks/ is not this function's
-// own). `progress` is called from one thread at a time; what it throws ends the work and is passed
-// on.
+// replaced, and other files stay. Refused with UsageError is a folder that holds anything but
+// scenes (with `beside_others`, only one whose train/, test/ or masks/ is not this function's own),
+// and one of scenes of other options (unless `replace`). `progress` is called from one thread at a
+// time; what it throws ends the work and is passed on.
 void write_scenes(const std::filesystem::path& dir, const ScenesOptions& options,
                   const ScenesProgress& progress = {});
 

@@ -74,7 +74,11 @@ std::string_view header_of(const std::string& file, std::string_view bytes) {
   }
   uint64_t length = 0;
   std::memcpy(&length, bytes.data(), kLengthBytes);
-  if (length > kMostHeaderBytes || length > bytes.size() - kLengthBytes) {
+  const std::string_view rest = bytes.substr(kLengthBytes);
+  if (length > kMostHeaderBytes && !rest.starts_with('{')) {
+    refuse(file, "is no weight file: neither safetensors nor one of PyTorch's");
+  }
+  if (length > kMostHeaderBytes || length > rest.size()) {
     refuse(file, fmt::format("not safetensors, or cut short: it announces a header of {} bytes and "
                              "has {} bytes in all",
                              length, bytes.size()));

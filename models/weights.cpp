@@ -207,10 +207,23 @@ std::string model_name(const fs::path& path, const std::string& given, const std
                   path.string(), fmt::join(model_names(), ", ")));
 }
 
+// The first name that comes again, or nothing: answers are told apart by them.
+std::optional<std::string> named_twice(const std::vector<std::string>& names) {
+  std::set<std::string> seen;
+  for (const std::string& name : names) {
+    if (!seen.insert(name).second) return name;
+  }
+  return std::nullopt;
+}
+
 std::vector<std::string> class_names(const fs::path& path, const std::vector<std::string>& given,
                                      const std::vector<std::string>& carded, int64_t count) {
   const auto fits = [&](const auto& names) { return static_cast<int64_t>(names.size()) == count; };
   if (!given.empty()) {
+    if (const auto twice = named_twice(given)) {
+      throw UsageError(fmt::format("{}: two of the class names that were given are '{}'",
+                                   path.string(), *twice));
+    }
     if (fits(given)) return given;
     throw UsageError(
         fmt::format("{}: {} class names were given, but its weights tell {} classes "
@@ -221,6 +234,11 @@ std::vector<std::string> class_names(const fs::path& path, const std::vector<std
     require(fits(carded), [&] {
       return fmt::format("{}: its metadata names {} classes, but its weights tell {} apart",
                          path.string(), carded.size(), count);
+    });
+    const auto twice = named_twice(carded);
+    require(!twice, [&] {
+      return fmt::format("{}: its metadata calls two classes '{}'; name them by --classes FILE",
+                         path.string(), *twice);
     });
     return carded;
   }
@@ -334,6 +352,7 @@ WeightFacts inspect_weights(const fs::path& path) {
 
 void name_classes(const fs::path& file, TensorFile& content,
                   const std::vector<std::string>& classes) {
+  content.metadata.erase(kClasses);  // whatever is wrong with them
   WeightFacts facts = facts_of(file, content);
   if (!facts.complaint.empty()) {
     throw UsageError(facts.card.model.empty()

@@ -40,7 +40,8 @@ struct LoadedModel {
 // What a file without a card may be told; an empty field is taken from the card, else from the
 // tensors: the one model that they fit, ImageNet's names for a thousand classes, numbers for
 // others, the image size that is usual for the model. Given fields win over the card, except that a
-// model or number of classes that contradicts the tensors is an Error that says both.
+// model or number of classes that contradicts the tensors is an Error that says both; so is a class
+// named twice.
 struct WeightHints {
   std::string model;
   std::vector<std::string> classes;

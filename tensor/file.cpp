@@ -113,7 +113,8 @@ AtomicFile::AtomicFile(const std::filesystem::path& path) : path_(path), target_
   } while (descriptor_ < 0 && errno == EEXIST);
   if (descriptor_ < 0) {
     const int error = errno;
-    require(error != ENOENT, [&] {
+    std::error_code unknown;
+    require(error != ENOENT || std::filesystem::exists(folder, unknown), [&] {
       return fmt::format("{}: cannot be written: there is no folder {}", path_.string(),
                          folder.string());
     });

@@ -5,8 +5,10 @@
 
 #include <array>
 #include <cstdio>
+#include <cstring>
 #include <fstream>
 #include <iterator>
+#include <limits>
 #include <map>
 #include <set>
 
@@ -162,6 +164,28 @@ TEST_F(CommandLine, AnswersInBFloat16NearlyAsInFloat32) {
   }
 }
 
+TEST_F(CommandLine, TakesNoNanForAnAnswer) {
+  // The last class's bias alone: every probability is NaN then.
+  std::string bytes = contents(path("run/best.safetensors"));
+  uint64_t header = 0;
+  std::memcpy(&header, bytes.data(), sizeof header);
+  const auto tensors = nlohmann::json::parse(bytes.substr(8, header));
+  const auto end = tensors["fc.bias"]["data_offsets"][1].get<uint64_t>();
+  const float nan = std::numeric_limits<float>::quiet_NaN();
+  std::memcpy(bytes.data() + 8 + header + end - sizeof nan, &nan, sizeof nan);
+  std::ofstream(path("nan.safetensors"), std::ios::binary) << bytes;
+
+  const std::string what = "sea/00001.jpg: the network's answers are not all numbers; its weights";
+  const std::string picture = "{0}/nan.safetensors {0}/scenes/test/sea/00001.jpg ";
+  refuses("predict " + picture, 1, what);
+  EXPECT_EQ(run("predict " + picture).out, "");
+  refuses("explain --method gradcam --out {0}/nan " + picture, 1, what);
+  const Outcome evaluated = run("evaluate {0}/nan.safetensors {0}/scenes");
+  EXPECT_EQ(evaluated.code, 1);
+  EXPECT_THAT(evaluated.err, HasSubstr("answers are not all numbers"));
+  EXPECT_EQ(evaluated.out, "");
+}
+
 TEST_F(CommandLine, PredictsWithProbabilitiesThatSumToOne) {
   const Outcome outcome = run("predict {0}/run {0}/scenes/test/sea --json");
   ASSERT_EQ(outcome.code, 0) << outcome.err;
@@ -208,6 +232,8 @@ TEST_F(CommandLine, EvaluatesAsTheRunRecorded) {
   }
   EXPECT_EQ(total, 12);
   EXPECT_THAT(run("evaluate {0}/run {0}/scenes").out, HasSubstr("precision"));
+  EXPECT_THAT(run("evaluate {0}/run {0}/scenes --split train").out, HasSubstr("of 36 images"));
+  refuses("evaluate {0}/run {0}/scenes --split validation", 2, "--split");
 }
 
 TEST_F(CommandLine, ExplainsIntoFilesThatNeverCollide) {
@@ -512,14 +538,16 @@ TEST_F(CommandLine, TellsHowPredictionsEvolved) {
   EXPECT_EQ(odd.out.find('\x1b'), std::string::npos);
 
   refuses("evolve {0}/run --out {0}/page.pdf", 2, "must end in one of .html, ");
-  refuses("evolve {0}/run --from 3", 2, "epochs 3 to 2 are none of the log's, which are 1 to 2");
+  refuses("evolve {0}/run --from 3", 2, "epoch 3 is none of the log's, which are 1 to 2");
   refuses("evolve {0}/run --to 3", 2, "1 to 2");
   refuses("evolve {0}/evolved.instanceflow.json --out {0}/./evolved.instanceflow.json", 2,
           "written over the log itself");
   refuses("evolve {0}/run/best.safetensors", 2, "expected a run's folder");
   refuses("evolve {0}/no-such-run", 1, "no-such-run");
   refuses("evolve {0}/scenes", 1, "test_images.json");
-  refuses("evolve {0}/evolved.json", 1, "expected an object with the key");
+  refuses("evolve {0}/evolved.json", 1, "these are metrics; give the run");
+  refuses("evolve {0}/evolved.csv", 1, "these are metrics; give the run");
+  refuses("evolve {0}/run --format instanceflow --out {0}/x.csv", 2, "add --out FILE.json");
   EXPECT_FALSE(fs::exists(path("page.pdf")));
 
   ASSERT_EQ(run("evolve {0}/run --out {0}/figure.svg --out {0}/figure.png").code, 0);
@@ -610,6 +638,14 @@ TEST_F(CommandLine, TrainsNotWhereItCannotBeWatched) {
   EXPECT_FALSE(fs::exists(path("unwatched")));
 }
 
+TEST_F(CommandLine, TellsHowToGoOnInWordsForAShell) {
+  const Outcome stopped =
+      run("train {0}/scenes --image-size 32 --epochs 9999 --batch-size 12 --out '{0}/my run'",
+          "timeout --preserve-status --signal INT 6");
+  EXPECT_EQ(stopped.code, 130) << stopped.err;
+  EXPECT_THAT(stopped.err, HasSubstr("/scenes --out '" + path("my run").string() + "' --resume"));
+}
+
 // The data that a page carries.
 nlohmann::json data_in(const std::string& page) {
   const std::string begins = R"(<script type="application/json" id="data">)";
@@ -673,6 +709,16 @@ TEST_F(CommandLine, ReportsARunInOnePage) {
   refuses("evolve {0}/run --explain 2 --out {0}/nowhere/no.html", 1, "there is no folder");
   refuses("evolve {0}/run --explain 2", 2, "--explain is for a page");
   EXPECT_FALSE(fs::exists(path("no.html")));
+}
+
+TEST_F(CommandLine, LooksWhereItWillWriteBeforeItWorks) {
+  for (const std::string command : {"evolve {0}/run --out {0}/nowhere/x.svg",
+                                    "evaluate {0}/run {0}/scenes --confusion {0}/nowhere/x.png",
+                                    "weights convert {0}/run {0}/nowhere/x.pth"}) {
+    refuses(command, 1, "there is no folder");
+    EXPECT_EQ(run(command).out, "") << command;
+  }
+  refuses("evolve {0}/run --out /proc/x.svg", 1, "/proc/x.svg: cannot be written: No such file");
 }
 
 TEST_F(CommandLine, ExplainsARunWhosePhotographsMovedOrChanged) {
@@ -985,6 +1031,9 @@ TEST_F(CommandLine, NamesTheClassesOfAWeightFile) {
   const auto facts = nlohmann::json::parse(run("weights inspect {0}/named.safetensors --json").out);
   EXPECT_EQ(facts["classes"][5], "f");
   refuses("weights convert {0}/run {0}/unnamed.pth --classes {0}/two.txt", 2, "2 class names");
+  std::ofstream(path("twice.txt")) << "a\nb\nc\nd\nb\nf\n";
+  refuses("weights convert {0}/run {0}/unnamed.pth --classes {0}/twice.txt", 2, "are 'b'");
+  refuses("predict {0}/run {0}/scenes/test/sea --json --classes {0}/twice.txt", 2, "are 'b'");
   EXPECT_FALSE(fs::exists(path("unnamed.pth")));
 }
 
@@ -994,6 +1043,9 @@ TEST_F(CommandLine, RefusesWeightFilesInOneSentence) {
   std::ofstream(path("short.safetensors"), std::ios::binary) << whole.substr(0, whole.size() / 2);
   refuses("weights inspect {0}/nowhere.pth", 1, "nowhere.pth");
   refuses("weights inspect {0}/text.pth", 1, "text.pth");
+  for (const char* file : {"scenes/test/sea/00001.jpg", "run/config.json"}) {
+    refuses(fmt::format("predict {{0}}/{} {{0}}/scenes/test/sea", file), 1, "is no weight file");
+  }
   refuses("predict {0}/short.safetensors {0}/scenes/test/sea", 1, "short.safetensors");
   refuses("weights convert {0}/short.safetensors {0}/longer.pth", 1, "short.safetensors");
   refuses("weights convert {0}/run {0}/weights.onnx", 2, "must end in .safetensors");
@@ -1006,6 +1058,8 @@ TEST_F(CommandLine, RefusesWhatMakesNoSenseInOneSentence) {
   refuses(train + "--batch-size 0", 2, "batch-size");
   refuses(train + "--epochs 0", 2, "epochs");
   refuses(train + "--lr -1", 2, "lr");
+  refuses(train + "--lr 1e30", 2, "--lr must be a number above 0, at most 1000000");
+  refuses(train + "--seed -1", 2, "--seed");
   refuses(train + "--validation-split 1.5", 2, "validation-split");
   refuses(train + "--optimizer sgdm", 2, "sgdm");
   refuses(train + "--schedule linear", 2, "linear");
@@ -1029,7 +1083,8 @@ TEST_F(CommandLine, RefusesWhatMakesNoSenseInOneSentence) {
   EXPECT_EQ(files_below(path("refused")), 0u) << "a refused training leaves nothing behind";
   refuses("train {0}/scenes --out {0}/run", 2, "already holds a run");
   refuses("explain {0}/run {0}/scenes/test/sea/00001.jpg --class oceans --out {0}/no", 2, "oceans");
-  refuses("explain {0}/run {0}/scenes/test/sea/00001.jpg --class 6 --out {0}/no", 2, "6");
+  refuses("explain {0}/run {0}/scenes/test/sea/00001.jpg --class 6 --out {0}/no", 2,
+          "there is no class 6; the classes have the numbers 0 to 5");
   refuses("explain {0}/run {0}/scenes/test/sea/00001.jpg --method gradcan --out {0}/no", 2,
           "gradcan");
   refuses("explain {0}/run {0}/scenes/test/sea/00001.jpg --layer layer5 --out {0}/no", 2,
@@ -1042,6 +1097,18 @@ TEST_F(CommandLine, RefusesWhatMakesNoSenseInOneSentence) {
   refuses("summary resnet49", 2, "resnet49");
 }
 
+TEST_F(CommandLine, TellsWhichCommandOrOptionIsMeant) {
+  refuses("predicct {0}/run", 2, "glassnet has no command predicct; the nearest are predict, ");
+  refuses("weights frob", 2, "glassnet weights has no command frob; the nearest are ");
+  refuses("weights", 2, "needs a command: inspect, convert, diff (glassnet weights --help");
+  refuses("evaluate {0}/run {0}/scenes --splt train", 2,
+          "glassnet evaluate has no option --splt; the nearest are --split, ");
+  refuses("evaluate --splt=train {0}/run", 2, "has no option --splt; the nearest are --split, ");
+  refuses("evaluate {0}/run {0}/scenes more", 2, "'more' is too many (glassnet evaluate --help");
+  refuses("evaluate {0}/run {0}/scenes --batch-size 2 --batch-size 3", 2,
+          "--batch-size is given more than once (glassnet evaluate --help shows how)");
+}
+
 TEST_F(CommandLine, ReportsWhatCannotBeDoneInOneSentence) {
   refuses("train {0}/nowhere --out {0}/failed", 1, "nowhere");
   fs::create_directories(path("hollow/train/cat"));
@@ -1050,6 +1117,7 @@ TEST_F(CommandLine, ReportsWhatCannotBeDoneInOneSentence) {
   refuses("train {0}/hollow --out {0}/failed", 1, "cat");
   refuses("predict {0}/nowhere {0}/scenes/test/sea", 1, "nowhere");
   refuses("predict {0}/run {0}/nowhere.jpg", 1, "nowhere.jpg");
+  refuses("predict {0}/run ''", 1, "got an empty name");
   refuses("evaluate {0}/run {0}/nowhere", 1, "nowhere");
 
   // A text file called .jpg among the training pictures.

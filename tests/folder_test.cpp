@@ -104,6 +104,18 @@ TEST(Folder, LabelsByTheClassesOfANetwork) {
               HasSubstr("forest"));
 }
 
+TEST(Folder, TellsHowClassesWithoutNamesGetThem) {
+  const TempFolder folder;
+  add(folder, {"sea/1.jpg", "forest/1.jpg"});
+  const auto refused = [&](const std::vector<std::string>& classes) {
+    return error_of([&] { read_image_folder(folder.path(), classes); });
+  };
+  EXPECT_THAT(refused({"0", "1"}), AllOf(HasSubstr("--classes FILE"), HasSubstr(": forest, sea")));
+  EXPECT_THAT(refused({"0", "1", "2"}),
+              AllOf(HasSubstr("--classes FILE"), testing::Not(HasSubstr("order, which"))));
+  EXPECT_THAT(refused({"street", "glacier"}), testing::Not(HasSubstr("--classes")));
+}
+
 TEST(DataSet, IsFoundInEveryArrangement) {
   struct Case {
     const char *train, *test, *split;
@@ -126,6 +138,18 @@ TEST(DataSet, IsFoundInEveryArrangement) {
     EXPECT_EQ(data.test_split, c.split);
     EXPECT_EQ(read_evaluation_folder(folder.path(), data.classes).root, folder.path() / test);
   }
+}
+
+TEST(DataSet, KnowsAClassCalledLikeASplit) {
+  const TempFolder folder;
+  add(folder, {"train/bus/1.jpg", "train/train/deep/2.jpg", "test/bus/3.jpg", "test/train/4.jpg"});
+  const DataSet data = read_data_set(folder.path());
+  EXPECT_THAT(data.classes, ElementsAre("bus", "train"));
+  EXPECT_THAT(ids(data.train), ElementsAre("bus/1.jpg", "train/deep/2.jpg"));
+
+  const TempFolder alone;
+  add(alone, {"test/test/1.jpg"});
+  EXPECT_THAT(read_evaluation_folder(alone.path(), {"test"}).classes, ElementsAre("test"));
 }
 
 TEST(DataSet, PrefersTestToVal) {

@@ -217,7 +217,13 @@ TEST(ScenesFolder, OfItsOwnIsReplacedAndOtherFilesStay) {
   const std::string before = read_bytes(folder / "train/sea/00001.jpg");
   folder.write("notes.txt", "mine");
   fs::create_directories(folder / ".scenes-unfinished/train/sea");  // as a killed run leaves it
-  write_scenes(folder.path(), {.train_per_class = 1, .test_per_class = 1, .size = 32});
+  ScenesOptions other{.train_per_class = 1, .test_per_class = 1, .size = 32};
+  EXPECT_THROW(write_scenes(folder.path(), other), UsageError);
+  EXPECT_EQ(names_in(folder / "train/sea").size(), 2u);
+  other.replace = true;
+  write_scenes(folder.path(), other);
+  other.replace = false;
+  write_scenes(folder.path(), other);
   EXPECT_EQ(names_in(folder.path()),
             (std::set<std::string>{"masks", "notes.txt", "scenes.json", "test", "train"}));
   EXPECT_EQ(names_in(folder / "train/sea"), (std::set<std::string>{"00001.jpg"}));
@@ -257,6 +263,7 @@ TEST(ScenesFolder, IsLeftAsItWasWhenTheWorkIsCutShort) {
   const std::string before = read_bytes(folder / "old/test/forest/00001.jpg");
   ScenesOptions other = options;
   other.seed = 9;
+  other.replace = true;
   EXPECT_EQ(error_of([&] { write_scenes(folder / "old", other, stop); }), "stopped");
   EXPECT_EQ(read_bytes(folder / "old/test/forest/00001.jpg"), before);
   EXPECT_EQ(names_in(folder / "old"),

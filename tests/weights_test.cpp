@@ -677,6 +677,20 @@ TEST_F(WeightFiles, HintsWinOverTheCard) {
   refusal<UsageError>([&] { load_model(at("a.safetensors"), {.image_size = -1}); });
 }
 
+TEST_F(WeightFiles, NameNoClassTwice) {
+  const auto model = numbered("resnet18", 3);
+  save_weights(at("a.safetensors"), *model, card_of("resnet18", {"ox", "ass", "ox"}));
+  expect_contains(refusal([&] { load_model(at("a.safetensors")); }), "calls two classes 'ox'");
+  expect_contains(refusal<UsageError>([&] {
+                    load_model(at("a.safetensors"), {.classes = {"ox", "ass", "ass"}});
+                  }),
+                  "'ass'");
+  TensorFile content = read_tensor_file(at("a.safetensors"));
+  name_classes("a", content, {"ox", "ass", "mule"});
+  write_tensor_file(at("named.safetensors"), content);
+  EXPECT_EQ(load_model(at("named.safetensors")).card.classes[2], "mule");
+}
+
 TEST_F(WeightFiles, OfAnotherArchitectureSayBoth) {
   const auto model = numbered("resnet18", 2);
   save_weights(at("a.safetensors"), *model, card_of("resnet18", {"a", "b"}));

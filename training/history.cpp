@@ -59,8 +59,11 @@ void validate(const History& history, const std::string& name) {
 EpochRange resolve(const EpochRange& range, const History& history) {
   const EpochRange chosen{range.first, range.last == 0 ? history.epochs() : range.last};
   if (chosen.first < 1 || chosen.first > chosen.last || chosen.last > history.epochs()) {
-    throw UsageError(fmt::format("epochs {} to {} are none of the log's, which are 1 to {}",
-                                 chosen.first, chosen.last, history.epochs()));
+    throw UsageError(range.last == 0
+                         ? fmt::format("epoch {} is none of the log's, which are 1 to {}",
+                                       chosen.first, history.epochs())
+                         : fmt::format("epochs {} to {} are none of the log's, which are 1 to {}",
+                                       chosen.first, chosen.last, history.epochs()));
   }
   return chosen;
 }

@@ -163,6 +163,12 @@ Json parse(const std::string& bytes, const std::string& name) {
 
 History parse_instanceflow(const std::string& bytes, const std::string& name) {
   const Json document = parse(bytes, name);
+  require(!document.is_object() || !document.contains("class_means"), [&] {
+    return fmt::format(
+        "{}: these are metrics; give the run that they are of, or its log, which "
+        "--out FILE.instanceflow.json writes",
+        name);
+  });
   const Place root(document, name, "");
   History history;
   read_labels(root.at("labels"), history);

@@ -235,11 +235,11 @@ void validate(const TrainOptions& o) {
   expect_one_of("optimizer", o.optimizer, {"sgd", "adam", "adamw"});
   if (o.learning_rate) {
     expect(*o.learning_rate > 0 && *o.learning_rate <= kLargest, "learning_rate", *o.learning_rate,
-           "a finite number greater than 0");
+           "a number above 0, at most 1000000");
   }
   if (o.weight_decay) {
     expect(within(*o.weight_decay, 0, kLargest), "weight_decay", *o.weight_decay,
-           "a finite number from 0 on");
+           "a number from 0 to 1000000");
   }
   expect(o.momentum >= 0 && o.momentum < 1, "momentum", o.momentum, "from 0 to below 1");
   for (const std::string& scale : o.lr_scale) parse_lr_scale(scale);

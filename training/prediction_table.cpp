@@ -111,6 +111,12 @@ History parse_prediction_table(std::string_view bytes, const std::string& name) 
             "epoch, separated by commas",
             name, reader.line());
       });
+      require(cells[2] != "last_predicted", [&] {
+        return fmt::format(
+            "{}: these are metrics; give the run that they are of, or its log, "
+            "which --out FILE.instanceflow.json writes",
+            name);
+      });
       headed = names_the_true_class(cells[1]);
       for (size_t epoch = 1; epoch <= width - 2; ++epoch) {
         history.epoch_names.push_back(headed ? cells[epoch + 1] : fmt::format("{}", epoch));
