@@ -1,7 +1,5 @@
 #include "kernels/cpu/packed_conv.h"
 
-#include <omp.h>
-
 #include <algorithm>
 #include <vector>
 

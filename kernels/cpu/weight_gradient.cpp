@@ -1,7 +1,5 @@
 #include "kernels/cpu/weight_gradient.h"
 
-#include <omp.h>
-
 #include <algorithm>
 
 #include "kernels/cpu/conv_tiles.h"
