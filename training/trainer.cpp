@@ -420,6 +420,7 @@ class Run {
   void create() {
     folder_.create();
     lock_.emplace(folder_.path());
+    folder_.remove_temporary_files();
     PredictionLogHeader header{.classes = data_.classes, .split = data_.test_split};
     for (const Sample& sample : samples_.test) header.images.push_back({sample.id, sample.label});
     log_ = PredictionLog::create(folder_.path(), header);
@@ -538,10 +539,15 @@ class Run {
   // The update has left every weight as it was.
   void require_finite(const char* what, double value, const StepInfo& info) const {
     require(std::isfinite(value), [&] {
+      std::error_code ignored;
+      const std::string left =
+          fs::exists(folder_.last(), ignored)
+              ? fmt::format("the last checkpoint in {} is good", folder_.path().string())
+              : "no checkpoint was written yet, so --out can stay the same";
       return fmt::format(
           "the {} is {} at step {} of epoch {} (learning rate {:.3g}); try a lower --lr, or "
-          "--clip-norm 1; the last checkpoint in {} is good",
-          what, value, info.step, info.epoch, info.learning_rate, folder_.path().string());
+          "--clip-norm 1; {}",
+          what, value, info.step, info.epoch, info.learning_rate, left);
     });
   }
 

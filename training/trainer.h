@@ -69,8 +69,8 @@ struct TrainResult {
 };
 
 // Runs to the end or to a stop request. Throws UsageError for options that make no sense and for a
-// folder that already holds a run, Error for what goes wrong on the way (a loss that is not finite
-// among it); the last checkpoint stays good.
+// folder that already holds a run's checkpoint, Error for what goes wrong on the way (a loss that
+// is not finite among it); the last checkpoint stays good.
 TrainResult train(const TrainOptions& options, const TrainObserver& observer = {});
 
 }  // namespace glassnet
