@@ -796,6 +796,25 @@ TEST_F(Trainer, ALossThatIsNoNumberStopsTheRun) {
   }
 }
 
+TEST_F(Trainer, StoppedWhilePicturesAreCheckedNothingHasBegun) {
+  const TrainOptions o = options("run");
+  TrainObserver observer;
+  int64_t checked = 0;
+  observer.checking = [&](int64_t done, int64_t total) {
+    checked = done;
+    return done < total;
+  };
+  observer.begin = [](const TrainPlan&) { FAIL() << "begun"; };
+  const TrainResult result = train(o, observer);
+  EXPECT_FALSE(result.begun);
+  EXPECT_FALSE(result.finished);
+  EXPECT_EQ(checked, 3 * (11 + 5));
+  EXPECT_FALSE(fs::exists(o.out));
+  observer.checking = [](int64_t, int64_t) { return true; };
+  observer.begin = {};
+  EXPECT_TRUE(train(o, observer).begun);
+}
+
 // Nothing of it could be lost, or resumed with what it takes to go well.
 TEST_F(Trainer, ARunWithoutACheckpointCanBeStartedAnew) {
   TrainOptions o = options("run");
