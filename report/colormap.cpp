@@ -201,16 +201,6 @@ const std::vector<Colormap>& all_colormaps() {
   return maps;
 }
 
-Colormap parse_colormap(const std::string& name) {
-  std::vector<std::string> names;
-  for (const Colormap map : all_colormaps()) {
-    if (name == name_of(map)) return map;
-    names.push_back(name_of(map));
-  }
-  throw UsageError(
-      fmt::format("there is no colour map '{}'; choose one of {}", name, fmt::join(names, ", ")));
-}
-
 Rgb class_colour(int index) {
   require(index >= 0, [&] {
     return fmt::format("[class_colour] expected a class index of at least 0, got {}", index);
