@@ -7,7 +7,6 @@
 #include <span>
 
 #include <fmt/format.h>
-#include <fmt/ranges.h>
 
 #include "kernels/error.h"
 

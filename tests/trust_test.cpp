@@ -40,6 +40,10 @@ TEST(Trust, DeletionTakesTheHighestFirst) {
   const Curve curve = deletion(image, map, mean_of_each, {.steps = 4});
   EXPECT_THAT(curve.probabilities, testing::ElementsAre(2.5, 1.5, 0.75, 0.25, 0));
   EXPECT_DOUBLE_EQ(curve.area, (1.25 + 1.5 + 0.75 + 0.25) / 4);
+  std::vector<int64_t> passes;
+  deletion(image, map, mean_of_each,
+           {.steps = 4, .batch_size = 3, .progress = [&](int64_t n) { passes.push_back(n); }});
+  EXPECT_THAT(passes, testing::ElementsAre(3, 2));
   // The other way round it is as slow as can be.
   const Curve slow = deletion(image, scale(map, -1), mean_of_each, {.steps = 4});
   EXPECT_THAT(slow.probabilities, testing::ElementsAre(2.5, 2.25, 1.75, 1, 0));

@@ -50,8 +50,12 @@ double area_below(const std::vector<double>& values) {
 // Evaluates images that are made one after the other, in batches.
 class Batches {
  public:
-  Batches(const Tensor& like, const ClassProbability& probability, int batch_size)
-      : like_(like), probability_(probability), batch_size_(static_cast<size_t>(batch_size)) {
+  Batches(const Tensor& like, const ClassProbability& probability, int batch_size,
+          std::function<void(int64_t images)> progress = {})
+      : like_(like),
+        probability_(probability),
+        batch_size_(static_cast<size_t>(batch_size)),
+        progress_(std::move(progress)) {
     require(batch_size > 0,
             [] { return std::string("[trust] expected batches of an image or more"); });
   }
@@ -73,11 +77,13 @@ class Batches {
         probability_(batch.to(like_.dtype()).to(like_.device()));
     results_.insert(results_.end(), batch_results.begin(), batch_results.end());
     pending_.clear();
+    if (progress_) progress_(count);
   }
 
   const Tensor& like_;
   const ClassProbability& probability_;
   size_t batch_size_;
+  std::function<void(int64_t images)> progress_;
   std::vector<float> pending_;
   std::vector<double> results_;
 };
@@ -90,7 +96,7 @@ Curve exchange(const Tensor& image, std::vector<float> from, const std::vector<f
   require(options.steps > 0, [] { return std::string("[trust] expected a step or more"); });
   const auto channels = static_cast<size_t>(image.dim(3));
   const size_t pixels = order.size(), steps = std::min<size_t>(options.steps, pixels);
-  Batches batches(image, probability, options.batch_size);
+  Batches batches(image, probability, options.batch_size, options.progress);
   batches.add(from);
   size_t done = 0;
   for (size_t step = 1; step <= steps; ++step) {

@@ -34,6 +34,7 @@ ClassProbability probability_of(Module& model, int64_t target);
 struct PixelOrderOptions {
   int steps = 32;       // the map's pixels are taken in so many equal parts
   int batch_size = 32;  // images a forward pass
+  std::function<void(int64_t images)> progress;  // after each pass: of how many
 };
 
 // Whether a map names no pixel before another: it is the same everywhere, or no number. What is
