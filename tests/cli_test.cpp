@@ -284,7 +284,7 @@ TEST_F(CommandLine, ExplainsByLimeAndSaysHowFarItCanBeTrusted) {
     EXPECT_EQ(contents(path("lime") / name), contents(path("again") / name)) << name;
   }
   EXPECT_EQ(contents(path("own/00001.lime.npy")), contents(path("lime/00001.lime.npy")));
-  EXPECT_THAT(first.out, Not(HasSubstr("TOO FEW")));
+  EXPECT_THAT(first.out, testing::Not(HasSubstr("TOO FEW")));
   EXPECT_THAT(run("explain {0}/run {0}/scenes/test/sea/00001.jpg --method lime --trust none "
                   "--superpixels grid:1 --out {0}/few")
                   .out,
