@@ -13,6 +13,7 @@
 #include "cli/command.h"
 #include "cli/output.h"
 #include "data/jpeg_decoder.h"
+#include "kernels/flush_denormals.h"
 #include "kernels/policy.h"
 #include "models/resnet.h"
 #include "tensor/file.h"
@@ -127,6 +128,9 @@ Device use_device(const DeviceArguments& arguments) {
   const ChosenDevice chosen = choose_device(arguments.device);
   if (!chosen.why_cpu.empty()) say(fmt::format("computing on the CPU: {}", chosen.why_cpu));
   if (arguments.threads > 0) omp_set_num_threads(arguments.threads);
+  // For what is left of the process, so that a run's test results and those of `evaluate` follow
+  // the same arithmetic. Threads to come inherit it.
+  static const kernels::FlushDenormals flush;
   kernels::set_allow_tf32(arguments.tf32);
   kernels::set_allow_winograd(arguments.winograd);
   kernels::set_deterministic(arguments.deterministic);

@@ -20,6 +20,9 @@ namespace {
 
 constexpr const char* kLime = "lime";
 constexpr int kNamedSuperpixels = 3;  // in the line under an explanation
+constexpr int kRandomMaps = 3;        // that a map's curves are compared with
+// Below, a superpixel is not set against others but is the picture, or half of it.
+constexpr int64_t kFewestSuperpixels = 3;
 
 // How a method's map is shown.
 struct Look {
@@ -316,9 +319,22 @@ void measure_trust(MethodResult& result, LoadedModel& network, PictureFacts& fac
   if (options.trust == Trust::kNone) return;
   Module& model = *network.model;
   const ClassProbability probability = probability_of(model, facts.target.of);
-  if (!facts.random) facts.random = random_maps(facts.input, probability, 3, options.seed);
-  const double deleted = deletion(facts.input, result.map, probability).area;
-  const double inserted = insertion(facts.input, result.map, probability).area;
+  PixelOrderOptions order;
+  const int64_t curves = 2 * (1 + (facts.random ? 0 : kRandomMaps));
+  int64_t done = 0;
+  if (options.progress) {
+    order.progress = [&](int64_t images) {
+      options.progress(fmt::format("trust in {}: {} of {} changed pictures",
+                                   title_of(result.method), done += images,
+                                   curves * (order.steps + 1)));
+    };
+  }
+  // The same for all methods of a picture.
+  if (!facts.random) {
+    facts.random = random_maps(facts.input, probability, kRandomMaps, options.seed, order);
+  }
+  const double deleted = deletion(facts.input, result.map, probability, order).area;
+  const double inserted = insertion(facts.input, result.map, probability, order).area;
   result.trust = {{"deletion", deleted},
                   {"deletion of random maps", facts.random->deletion},
                   {"insertion", inserted},
@@ -419,6 +435,9 @@ std::string line_of(const MethodResult& result) {
     parts.push_back(fmt::format("R² {:.3f}", lime.scores[0]));
     parts.push_back(
         fmt::format("{} of {} superpixels", fmt::join(named, ", "), result.superpixels->count));
+    if (result.superpixels->count < kFewestSuperpixels) {
+      parts.emplace_back("TOO FEW TO TELL ANYTHING: use --superpixels grid:8");
+    }
     parts.push_back(lime.exact ? fmt::format("every mask, {}", lime.samples)
                                : fmt::format("{} samples", lime.samples));
     for (const auto& [name, value] : result.figures) {
@@ -453,8 +472,9 @@ std::string note_of(const MethodResult& result, const MethodOptions& options) {
     const std::vector<double> errors = lime.standard_errors.to_vector<double>();
     int64_t resolved = 0;
     for (size_t i = 0; i < weights.size(); ++i) resolved += is_resolved(weights[i], errors[i]);
-    return fmt::format("R² {:.2f}, {} of {} superpixels resolved", lime.scores[0], resolved,
-                       weights.size());
+    const bool few = result.superpixels->count < kFewestSuperpixels;
+    return fmt::format("R² {:.2f}, {} of {} superpixels resolved{}", lime.scores[0], resolved,
+                       weights.size(), few ? ": too few, use --superpixels grid:8" : "");
   }
   std::vector<std::string> parts;
   if (looks_at_layer(result.method)) {

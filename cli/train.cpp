@@ -3,6 +3,7 @@
 
 #include <array>
 #include <atomic>
+#include <string_view>
 
 #include <fmt/format.h>
 #include <fmt/ranges.h>
@@ -18,14 +19,16 @@
 namespace glassnet::cli {
 namespace {
 
-std::atomic<bool> stop_requested{false};
+std::atomic<bool> stop_requested{false}, begun{false};
 
 // The first signal asks for an end after the current step, the second ends at once.
 extern "C" void request_stop(int) {
   if (stop_requested.exchange(true)) _exit(130);
-  constexpr char kNote[] =
+  constexpr std::string_view kSaves =
       "\nglassnet: finishing this step and saving; press Ctrl-C again to end at once\n";
-  [[maybe_unused]] const auto written = write(STDERR_FILENO, kNote, sizeof kNote - 1);
+  constexpr std::string_view kEnds = "\nglassnet: stopping\n";
+  const std::string_view note = begun ? kSaves : kEnds;
+  [[maybe_unused]] const auto written = write(STDERR_FILENO, note.data(), note.size());
 }
 
 struct Arguments {
@@ -106,10 +109,21 @@ int run(Arguments& arguments, const CLI::App& command) {
   TrainingProgress progress(arguments.json ? TrainingProgress::kJson : TrainingProgress::kText);
   TrainObserver observer = progress.observer();
   observer.stop_requested = [] { return stop_requested.load(); };
+  observer.checking = [show = observer.checking](int64_t done, int64_t total) {
+    return show(done, total) && !stop_requested;
+  };
+  observer.begin = [show = observer.begin](const TrainPlan& plan) {
+    begun = true;
+    show(plan);
+  };
   const TrainResult result = train(options, observer);
   progress.finish();
 
   const std::string run = options.out.string();
+  if (!result.begun) {
+    say("stopped before the training began; nothing was written");
+    return 130;
+  }
   if (!result.finished) {
     say(fmt::format("stopped after {} of {} epochs; to go on: glassnet train {} --out {} --resume",
                     result.epochs_done, result.epochs_planned, quoted(options.data.string()),

@@ -9,10 +9,14 @@ namespace glassnet::cli {
 
 TrainObserver TrainingProgress::observer() {
   TrainObserver observer;
+  observer.checking = [this](int64_t done, int64_t total) {
+    images("checking pictures", done, total);
+    return true;
+  };
   observer.begin = [this](const TrainPlan& plan) { begin(plan); };
   observer.step = [this](const StepInfo& info) { step(info); };
   observer.evaluating = [this](const std::string& split, int64_t done, int64_t total) {
-    evaluating(split, done, total);
+    images(split, done, total);
   };
   observer.warn = [](const std::string& sentence) { say(sentence); };
   observer.epoch = [this](const EpochMetrics& metrics) { epoch(metrics); };
@@ -59,13 +63,13 @@ void TrainingProgress::step(const StepInfo& info) {
                                       percent(info.epoch_accuracy)));
 }
 
-void TrainingProgress::evaluating(const std::string& split, int64_t done, int64_t total) {
+void TrainingProgress::images(const std::string& label, int64_t done, int64_t total) {
   if (form_ == kJson) return;
   if (done == total) {
     bar_.reset();
     return;
   }
-  show(split, total, "images");
+  show(label, total, "images");
   bar_->update(done);
 }
 

@@ -13,6 +13,7 @@ class TrainingProgress {
   enum Form { kText, kJson };
   explicit TrainingProgress(Form form) : form_(form) {}
 
+  // Its `checking` never asks to stop.
   TrainObserver observer();
   void finish();
 
@@ -20,7 +21,7 @@ class TrainingProgress {
   void show(const std::string& label, int64_t total, const std::string& unit);
   void begin(const TrainPlan& plan);
   void step(const StepInfo& info);
-  void evaluating(const std::string& split, int64_t done, int64_t total);
+  void images(const std::string& label, int64_t done, int64_t total);
   void epoch(const EpochMetrics& metrics);
 
   Form form_;

@@ -241,8 +241,4 @@ void flip_left_right(Image& image) {
   }
 }
 
-void jitter_colors(Image& image, const ColorJitter& options, Random& random) {
-  apply_jitter(image, kernels::draw_jitter(jitter_of(options), random));
-}
-
 }  // namespace glassnet

@@ -64,6 +64,5 @@ Box random_resized_crop(int height, int width, const AugmentOptions& options, Ra
 // Rows and columns moved by (dy, dx), pixels beyond the border mirrored about the outermost ones.
 Image shifted(const Image& image, int dy, int dx);
 void flip_left_right(Image& image);
-void jitter_colors(Image& image, const ColorJitter& options, Random& random);
 
 }  // namespace glassnet

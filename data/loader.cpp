@@ -4,6 +4,7 @@
 
 #include <algorithm>
 #include <atomic>
+#include <chrono>
 #include <condition_variable>
 #include <deque>
 #include <exception>
@@ -324,40 +325,57 @@ std::optional<Batch> Loader::next() {
   return pipeline_->next();
 }
 
-void check_images(const std::vector<Sample>& samples, int threads) {
+CheckedImages check_images(const std::vector<Sample>& samples, int threads,
+                           const std::function<bool(int64_t done, int64_t total)>& progress) {
   std::vector<std::string> failures(samples.size());
-  std::atomic<size_t> next = 0;
+  std::vector<std::pair<int, int>> sizes(samples.size());
+  std::atomic<size_t> next = 0, done = 0;
+  CheckedImages result;
+  const auto tell = [&] {
+    if (!progress) return;
+    if (progress(static_cast<int64_t>(done), std::ssize(samples))) return;
+    result.all = false;
+    next = samples.size();
+  };
   {
+    std::mutex mutex;
+    std::condition_variable ended;
+    int working = thread_count(threads);
     std::vector<std::jthread> workers;
-    for (int i = 0; i < thread_count(threads); ++i) {
+    for (int i = working; i > 0; --i) {
       workers.emplace_back([&] {
-        for (size_t s; (s = next++) < samples.size();) {
+        for (size_t s; (s = next++) < samples.size(); ++done) {
           try {
-            read_image(samples[s].path);
+            const Image image = read_image(samples[s].path);
+            sizes[s] = {image.height, image.width};
           } catch (const std::exception& error) {
             failures[s] = error.what();
           }
         }
+        const std::lock_guard lock(mutex);
+        --working;
+        ended.notify_one();
       });
     }
+    std::unique_lock lock(mutex);
+    while (!ended.wait_for(lock, std::chrono::milliseconds(100), [&] { return working == 0; })) {
+      tell();
+    }
   }
+  if (result.all) tell();
+  if (!result.all) return result;
   std::erase(failures, "");
-  if (failures.empty()) return;
+  if (failures.empty()) {
+    const bool alike =
+        std::ranges::all_of(sizes, [&](const auto& size) { return size == sizes.front(); });
+    if (alike && !sizes.empty()) result.common_size = sizes.front();
+    return result;
+  }
   constexpr size_t kShown = 5;
   const size_t count = failures.size();
   failures.resize(std::min(count, kShown));
   throw Error(fmt::format("{} of {} pictures cannot be read: {}{}", count, samples.size(),
                           fmt::join(failures, "; "), count > kShown ? "; …" : ""));
-}
-
-std::optional<std::pair<int, int>> common_image_size(const std::vector<Sample>& samples) {
-  std::optional<std::pair<int, int>> common;
-  for (const Sample& sample : samples) {
-    const auto size = read_image_size(sample.path);
-    if (common && *common != size) return std::nullopt;
-    common = size;
-  }
-  return common;
 }
 
 }  // namespace glassnet

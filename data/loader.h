@@ -7,6 +7,7 @@
 #pragma once
 
 #include <cstdint>
+#include <functional>
 #include <memory>
 #include <optional>
 #include <utility>
@@ -80,10 +81,15 @@ class Loader {
   std::unique_ptr<Pipeline> pipeline_;
 };
 
+struct CheckedImages {
+  bool all = true;  // false: ended on request
+  // Height and width when all pictures share them.
+  std::optional<std::pair<int, int>> common_size;
+};
 // Decodes every picture and throws one Error that names those that cannot be read, the first ones
-// by their sentences: better before a training than in the middle of it.
-void check_images(const std::vector<Sample>& samples, int threads = 0);
-// Height and width when all pictures share them, from their headers.
-std::optional<std::pair<int, int>> common_image_size(const std::vector<Sample>& samples);
+// by their sentences: better before a training than in the middle of it. `progress` is called by
+// the caller's thread, ten times a second and at the end; false ends the check.
+CheckedImages check_images(const std::vector<Sample>& samples, int threads = 0,
+                           const std::function<bool(int64_t done, int64_t total)>& progress = {});
 
 }  // namespace glassnet

@@ -7,7 +7,6 @@
 #include <span>
 
 #include <fmt/format.h>
-#include <fmt/ranges.h>
 
 #include "kernels/error.h"
 
@@ -199,16 +198,6 @@ const std::vector<Colormap>& all_colormaps() {
       Colormap::kJet,  Colormap::kViridis, Colormap::kInferno, Colormap::kMagma,
       Colormap::kGrey, Colormap::kBlueRed, Colormap::kBlues,   Colormap::kOranges};
   return maps;
-}
-
-Colormap parse_colormap(const std::string& name) {
-  std::vector<std::string> names;
-  for (const Colormap map : all_colormaps()) {
-    if (name == name_of(map)) return map;
-    names.push_back(name_of(map));
-  }
-  throw UsageError(
-      fmt::format("there is no colour map '{}'; choose one of {}", name, fmt::join(names, ", ")));
 }
 
 Rgb class_colour(int index) {

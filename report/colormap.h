@@ -33,8 +33,7 @@ Rgb colour(Colormap map, float value);
 // The colours of 0, 1/255, …, 1, as R, G and B.
 std::array<uint8_t, 3 * 256> colour_table(Colormap map);
 
-// "jet", "viridis", …; throws UsageError that lists the known names.
-Colormap parse_colormap(const std::string& name);
+// "jet", "viridis", …
 const char* name_of(Colormap map);
 const std::vector<Colormap>& all_colormaps();
 

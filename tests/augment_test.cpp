@@ -158,20 +158,24 @@ TEST(RandomResizedCrop, ShowsAPartOfThePicture) {
   EXPECT_NEAR(image.at(31, 16)[1] - image.at(0, 16)[1], 128, 25);
 }
 
+Image jittered(const Image& image, const ColorJitter& colors, uint64_t seed) {
+  return augment(image, image.width,
+                 {.crop = Crop::kNone, .flip = false, .jitter = true, .colors = colors},
+                 Random(seed, Stream::kAugment));
+}
+
 TEST(Jitter, OfNoStrengthChangesNothing) {
-  Image image = noise_image(9, 9, 6);
-  const Image original = image;
-  Random random(0, Stream::kAugment);
-  jitter_colors(image, {.brightness = 0, .contrast = 0, .saturation = 0, .hue = 0}, random);
+  const Image original = noise_image(9, 9, 6);
+  const Image image =
+      jittered(original, {.brightness = 0, .contrast = 0, .saturation = 0, .hue = 0}, 0);
   EXPECT_EQ(image.rgb, original.rgb);
 }
 
 TEST(Jitter, BrightnessScales) {
   for (uint64_t i = 0; i < 20; ++i) {
-    Image image = ramp(8, 8);
-    const Image original = image;
-    Random random(i, Stream::kAugment);
-    jitter_colors(image, {.brightness = 0.4, .contrast = 0, .saturation = 0, .hue = 0}, random);
+    const Image original = ramp(8, 8);
+    const Image image =
+        jittered(original, {.brightness = 0.4, .contrast = 0, .saturation = 0, .hue = 0}, i);
     const double factor = image.at(0, 0)[2] / 128.;
     EXPECT_NEAR(factor, 1, 0.405);
     for (size_t k = 0; k < image.rgb.size(); ++k) {
@@ -190,9 +194,7 @@ TEST(Jitter, ContrastKeepsTheMean) {
   for (int x = 0; x < 61; ++x) std::fill_n(grey.at(0, x), 3, static_cast<uint8_t>(100 + x));
   bool changed = false;
   for (uint64_t i = 0; i < 20; ++i) {
-    Image image = grey;
-    Random random(i, Stream::kAugment);
-    jitter_colors(image, options, random);
+    const Image image = jittered(grey, options, i);
     EXPECT_NEAR(spread(image).second, 130, 1);
     EXPECT_NEAR(spread(image).first, 60, 0.4 * 60 + 1);
     changed |= std::abs(spread(image).first - 60) > 5;
@@ -205,9 +207,8 @@ TEST(Jitter, SaturationKeepsLuma) {
   original.rgb = {120, 100, 90, 80, 110, 100, 128, 128, 128};
   bool changed = false;
   for (uint64_t i = 0; i < 20; ++i) {
-    Image image = original;
-    Random random(i, Stream::kAugment);
-    jitter_colors(image, {.brightness = 0, .contrast = 0, .saturation = 0.9, .hue = 0}, random);
+    const Image image =
+        jittered(original, {.brightness = 0, .contrast = 0, .saturation = 0.9, .hue = 0}, i);
     for (int x = 0; x < 3; ++x) EXPECT_NEAR(luma(image.at(0, x)), luma(original.at(0, x)), 0.6);
     EXPECT_EQ(image.at(0, 2)[0], 128);
     changed |= image.rgb != original.rgb;
@@ -219,9 +220,8 @@ TEST(Jitter, HueKeepsValueAndChroma) {
   const Image original = noise_image(6, 6, 7);
   double farthest = 0;
   for (uint64_t i = 0; i < 50; ++i) {
-    Image image = original;
-    Random random(i, Stream::kAugment);
-    jitter_colors(image, {.brightness = 0, .contrast = 0, .saturation = 0, .hue = 0.5}, random);
+    const ColorJitter turned = {.brightness = 0, .contrast = 0, .saturation = 0, .hue = 0.5};
+    const Image image = jittered(original, turned, i);
     for (int k = 0; k < 36; ++k) {
       const auto [low, high] = std::minmax_element(image.at(0, k), image.at(0, k) + 3);
       const auto [old_low, old_high] =
@@ -232,8 +232,7 @@ TEST(Jitter, HueKeepsValueAndChroma) {
     // Pure red travels all the way to cyan.
     Image red(1, 1);
     red.rgb = {200, 0, 0};
-    Random same(i, Stream::kAugment);
-    jitter_colors(red, {.brightness = 0, .contrast = 0, .saturation = 0, .hue = 0.5}, same);
+    red = jittered(red, turned, i);
     farthest = std::max(farthest, red.rgb[1] / 200. + red.rgb[2] / 200. + 1 - red.rgb[0] / 200.);
   }
   EXPECT_GT(farthest, 2.5);

@@ -3,8 +3,11 @@
 #include <sys/auxv.h>
 #include <sys/wait.h>
 
+#include <algorithm>
 #include <array>
+#include <bit>
 #include <cstdio>
+#include <cstdlib>
 #include <cstring>
 #include <fstream>
 #include <iterator>
@@ -15,9 +18,11 @@
 #include <fmt/format.h>
 #include <nlohmann/json.hpp>
 
+#include "cli/command.h"
 #include "cli/run_explanations.h"
 #include "data/jpeg_decoder.h"
 #include "report/draw.h"
+#include "tensor/math.h"
 #include "tensor/npy.h"
 #include "tensor/utf8.h"
 #include "tests/data_support.h"
@@ -307,6 +312,11 @@ TEST_F(CommandLine, ExplainsByLimeAndSaysHowFarItCanBeTrusted) {
     EXPECT_EQ(contents(path("lime") / name), contents(path("again") / name)) << name;
   }
   EXPECT_EQ(contents(path("own/00001.lime.npy")), contents(path("lime/00001.lime.npy")));
+  EXPECT_THAT(first.out, testing::Not(HasSubstr("TOO FEW")));
+  EXPECT_THAT(run("explain {0}/run {0}/scenes/test/sea/00001.jpg --method lime --trust none "
+                  "--superpixels grid:1 --out {0}/few")
+                  .out,
+              HasSubstr("use --superpixels grid:8"));
 }
 
 TEST_F(CommandLine, SaysHowFarLimeInLessPrecisionIsFromFloat32) {
@@ -1194,6 +1204,25 @@ TEST_F(CommandLine, RefusesADataSetWithOtherClasses) {
                 fs::copy_options::overwrite_existing);
   refuses("evaluate {0}/run {0}/other", 1, "cat");
 }
+
+#if defined(__SSE2__)
+// In a process of its own: it holds for the rest of it.
+TEST(UseDevice, TakesDenormalsForZeroAsTrainingDoes) {
+  testing::FLAGS_gtest_death_test_style = "threadsafe";
+  const Tensor tiny = Tensor::full({1 << 20}, 1e-39);
+  const auto twice_is_zero = [&] {
+    const auto twice = scale(tiny, 2).to_vector<float>();
+    // By their bits: compared, a denormal is zero, too.
+    return std::ranges::all_of(twice, [](float x) { return std::bit_cast<uint32_t>(x) == 0; });
+  };
+  EXPECT_FALSE(twice_is_zero());
+  const auto in_a_command = [&] {
+    cli::use_device({.device = "cpu"});
+    std::_Exit(twice_is_zero() ? 0 : 1);
+  };
+  EXPECT_EXIT(in_a_command(), testing::ExitedWithCode(0), "");
+}
+#endif
 
 }  // namespace
 }  // namespace glassnet

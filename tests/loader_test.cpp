@@ -234,16 +234,42 @@ TEST(CheckImages, NamesWhatCannotBeRead) {
                     Not(HasSubstr("4.png"))));
 }
 
-TEST(CommonImageSize, IsThereWhenAllShareIt) {
+TEST(CheckImages, KnowsTheSizeThatAllShare) {
   const TempFolder folder;
   std::vector<Sample> samples;
+  EXPECT_EQ(check_images(samples).common_size, std::nullopt);
   for (int i = 0; i < 3; ++i) {
     samples.push_back({test::write_noise(folder, std::to_string(i) + ".png", 6, 8, i), "", 0});
   }
-  EXPECT_EQ(common_image_size(samples), std::pair(6, 8));
+  EXPECT_EQ(check_images(samples).common_size, std::pair(6, 8));
   samples.push_back({test::write_noise(folder, "other.png", 8, 6, 9), "", 0});
-  EXPECT_EQ(common_image_size(samples), std::nullopt);
-  EXPECT_EQ(common_image_size({}), std::nullopt);
+  EXPECT_EQ(check_images(samples).common_size, std::nullopt);
+}
+
+TEST(CheckImages, TellsHowFarItIsAndEndsOnRequest) {
+  const TempFolder folder;
+  std::vector<Sample> samples = make_samples(folder, 12);
+  std::vector<int64_t> done;
+  const auto note = [&](bool go_on) {
+    return [&, go_on](int64_t so_far, int64_t total) {
+      EXPECT_EQ(total, 12);
+      done.push_back(so_far);
+      return go_on;
+    };
+  };
+  EXPECT_TRUE(check_images(samples, 2, note(true)).all);
+  EXPECT_TRUE(std::ranges::is_sorted(done));
+  EXPECT_EQ(done.back(), 12);
+  folder.write("3.png", "spoilt");
+  EXPECT_FALSE(check_images(samples, 2, note(false)).all);
+  // More than are decoded before the first look at the clock.
+  for (size_t i = 0; samples.size() < 100'000; ++i) samples.emplace_back(samples[i % 12]);
+  int64_t last = -1;
+  EXPECT_FALSE(check_images(samples, 2, [&](int64_t so_far, int64_t) {
+                 last = so_far;
+                 return false;
+               }).all);
+  EXPECT_LT(last, std::ssize(samples));
 }
 
 TEST(Input, IsNormalised) {

@@ -201,6 +201,21 @@ TEST(Optimizer, RefusesAStateThatDoesNotFit) {
   EXPECT_THROW(make_adam(parameters, {.rate_factors = {1, 1, 1}}), Error);
 }
 
+kernels::StepControl read(const Tensor& control) {
+  kernels::StepControl result;
+  const Tensor host = control.to(Device{});
+  std::memcpy(&result, host.raw(), sizeof(result));
+  return result;
+}
+
+// What the gradients ask for of a step that limits their norm; 0: no limit.
+kernels::StepControl control_of(const std::vector<NamedVariable>& parameters, double limit = 0) {
+  const Tensor control = control_tensor({.clip_norm = static_cast<float>(limit)},
+                                        parameters[0].variable.value().device());
+  gradient_control(parameters, control);
+  return read(control);
+}
+
 TEST(GradientNorm, ClipsAsPyTorch) {
   std::vector<NamedVariable> parameters = start();
   for (NamedVariable& parameter : parameters) {
@@ -209,13 +224,15 @@ TEST(GradientNorm, ClipsAsPyTorch) {
                   gradient.reshape(parameter.variable.shape()).to(DType::kFloat32));
   }
   const double norm = golden().at("clip/norm").item();
-  EXPECT_NEAR(clip_gradients(parameters, norm + 1), norm, 1e-6);
-  EXPECT_NEAR(clip_gradients(parameters, 1.5), norm, 1e-6) << "changed below the limit";
-  EXPECT_NEAR(gradient_norm(parameters), 1.5, 1e-6);
+  EXPECT_EQ(control_of(parameters, norm + 1).gradient_scale, 1) << "changed below the limit";
+  const kernels::StepControl control = control_of(parameters, 1.5);
+  EXPECT_NEAR(control.gradient_norm, norm, 1e-6);
   for (const NamedVariable& parameter : parameters) {
     const auto expected = golden().at("clip/" + parameter.name).to_vector<double>();
     const auto got = parameter.variable.grad().to_vector<double>();
-    for (size_t i = 0; i < got.size(); ++i) EXPECT_NEAR(got[i], expected[i], 1e-6);
+    for (size_t i = 0; i < got.size(); ++i) {
+      EXPECT_NEAR(got[i] * control.gradient_scale, expected[i], 1e-6);
+    }
   }
 }
 
@@ -225,23 +242,16 @@ TEST(GradientNorm, IsTheSameAtAnyNumberOfThreads) {
   const std::vector<NamedVariable> parameters = {{"large", large}};
   const int before = omp_get_max_threads();
   omp_set_num_threads(1);
-  const double expected = gradient_norm(parameters);
+  const float expected = control_of(parameters).gradient_norm;
   for (const int threads : {2, 3, 7}) {
     omp_set_num_threads(threads);
-    EXPECT_EQ(gradient_norm(parameters), expected) << threads;
+    EXPECT_EQ(control_of(parameters).gradient_norm, expected) << threads;
   }
   omp_set_num_threads(before);
   EXPECT_NEAR(expected, std::sqrt(100'003.0), 2);
 }
 
 // ---- Steps that a StepControl directs -----------------------------------------------------------
-
-kernels::StepControl read(const Tensor& control) {
-  kernels::StepControl result;
-  const Tensor host = control.to(Device{});
-  std::memcpy(&result, host.raw(), sizeof(result));
-  return result;
-}
 
 // One parameter with the gradient (3, 4), as a loss that was multiplied with `loss_scale` has it.
 std::vector<NamedVariable> three_and_four(Device device, float loss_scale) {
@@ -466,15 +476,10 @@ TEST_F(DeviceOptimizer, NormAndClippingAreTheCpus) {
   std::vector<NamedVariable> here = parameters_on(Device{}), there = parameters_on(device_);
   give_gradients(here, 0);
   give_gradients(there, 0);
-  const double norm = gradient_norm(here);
-  EXPECT_NEAR(gradient_norm(there) / norm, 1, 1e-6);
-  EXPECT_EQ(gradient_norm(there), gradient_norm(there)) << "another sum each time";
-  EXPECT_NEAR(clip_gradients(there, 1.5) / norm, 1, 1e-6);
-  EXPECT_NEAR(clip_gradients(here, 1.5) / norm, 1, 1e-6);
-  EXPECT_NEAR(gradient_norm(there), 1.5, 1e-5);
-  for (size_t i = 0; i < here.size(); ++i) {
-    expect_near(there[i].variable.grad(), here[i].variable.grad(), here[i].name);
-  }
+  const kernels::StepControl of_here = control_of(here, 1.5), of_there = control_of(there, 1.5);
+  EXPECT_NEAR(of_there.gradient_norm / of_here.gradient_norm, 1, 1e-6);
+  EXPECT_NEAR(of_there.gradient_scale / of_here.gradient_scale, 1, 1e-6);
+  EXPECT_EQ(control_of(there).gradient_norm, of_there.gradient_norm) << "another sum each time";
 }
 
 #if defined(GLASSNET_CUDA)

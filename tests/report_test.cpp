@@ -114,16 +114,6 @@ TEST(Colormap, ClampsAndTakesNaNForTheLowEnd) {
   }
 }
 
-TEST(Colormap, NamesAreReadBack) {
-  for (const Colormap map : all_colormaps()) EXPECT_EQ(parse_colormap(name_of(map)), map);
-  try {
-    parse_colormap("rainbow");
-    FAIL() << "an unknown colour map was taken";
-  } catch (const UsageError& error) {
-    EXPECT_NE(std::string(error.what()).find("viridis"), std::string::npos) << error.what();
-  }
-}
-
 TEST(Colormap, ClassColoursAreAllDifferent) {
   std::set<std::string> seen;
   for (int i = 0; i < 100; ++i) seen.insert(hex(class_colour(i)));

@@ -1,5 +1,5 @@
-// The rooms and which way the stairs go: a room includes what lies below it and never what lies
-// above, and CUDA's headers stay in kernels/cuda. Read from the sources themselves.
+// The rooms and which way the stairs go: a room includes only what stands before it in the table of
+// docs/architecture.md, and CUDA's headers stay in kernels/cuda. Read from the sources themselves.
 #include <filesystem>
 #include <map>
 #include <set>

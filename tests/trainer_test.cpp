@@ -796,6 +796,52 @@ TEST_F(Trainer, ALossThatIsNoNumberStopsTheRun) {
   }
 }
 
+TEST_F(Trainer, StoppedWhilePicturesAreCheckedNothingHasBegun) {
+  const TrainOptions o = options("run");
+  TrainObserver observer;
+  int64_t checked = 0;
+  observer.checking = [&](int64_t done, int64_t total) {
+    checked = done;
+    return done < total;
+  };
+  observer.begin = [](const TrainPlan&) { FAIL() << "begun"; };
+  const TrainResult result = train(o, observer);
+  EXPECT_FALSE(result.begun);
+  EXPECT_FALSE(result.finished);
+  EXPECT_EQ(checked, 3 * (11 + 5));
+  EXPECT_FALSE(fs::exists(o.out));
+  observer.checking = [](int64_t, int64_t) { return true; };
+  observer.begin = {};
+  EXPECT_TRUE(train(o, observer).begun);
+}
+
+// Nothing of it could be lost, or resumed with what it takes to go well.
+TEST_F(Trainer, ARunWithoutACheckpointCanBeStartedAnew) {
+  TrainOptions o = options("run");
+  o.factory = [](const std::string&, const ModelOptions& model) {
+    return std::make_unique<SpoiltNet>(*model.classes, 2);
+  };
+  EXPECT_THAT(error_of([&] { train(o); }),
+              testing::AllOf(testing::HasSubstr("step 3 of epoch 1"),
+                             testing::HasSubstr("no checkpoint was written yet"),
+                             testing::Not(testing::HasSubstr("is good"))));
+  o.factory = options("").factory;
+  o.learning_rate = 0.01;
+  TrainOptions whole = o;
+  whole.out = runs_ / "whole";
+  EXPECT_TRUE(train(o).finished);
+  EXPECT_TRUE(train(whole).finished);
+  expect_same_run(whole.out, o.out);
+}
+
+TEST_F(Trainer, LeavesAStrangersConfigurationAlone) {
+  TrainOptions o = options("run");
+  fs::create_directories(o.out);
+  write_file_atomically(o.out / "config.json", "{}");
+  EXPECT_THROW(train(o), UsageError);
+  EXPECT_EQ(read_file(o.out / "config.json"), "{}");
+}
+
 // --- refusals ------------------------------------------------------------------------------------
 
 TEST_F(Trainer, RefusesAFolderThatHoldsARun) {

@@ -2,6 +2,7 @@
 #include "xai/trust.h"
 
 #include <cmath>
+#include <limits>
 
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
@@ -13,6 +14,8 @@
 
 namespace glassnet {
 namespace {
+
+constexpr double kNan = std::numeric_limits<double>::quiet_NaN();
 
 // The mean of all numbers: each pixel counts by its own value.
 std::vector<double> mean_of_each(const Tensor& images) {
@@ -37,6 +40,10 @@ TEST(Trust, DeletionTakesTheHighestFirst) {
   const Curve curve = deletion(image, map, mean_of_each, {.steps = 4});
   EXPECT_THAT(curve.probabilities, testing::ElementsAre(2.5, 1.5, 0.75, 0.25, 0));
   EXPECT_DOUBLE_EQ(curve.area, (1.25 + 1.5 + 0.75 + 0.25) / 4);
+  std::vector<int64_t> passes;
+  deletion(image, map, mean_of_each,
+           {.steps = 4, .batch_size = 3, .progress = [&](int64_t n) { passes.push_back(n); }});
+  EXPECT_THAT(passes, testing::ElementsAre(3, 2));
   // The other way round it is as slow as can be.
   const Curve slow = deletion(image, scale(map, -1), mean_of_each, {.steps = 4});
   EXPECT_THAT(slow.probabilities, testing::ElementsAre(2.5, 2.25, 1.75, 1, 0));
@@ -152,6 +159,8 @@ TEST(Trust, SpearmanSharesRanks) {
   EXPECT_DOUBLE_EQ(of({1, 2, 3}, {10, 200, 3000}), 1);
   EXPECT_DOUBLE_EQ(of({1, 2, 3}, {3, 2, 1}), -1);
   EXPECT_EQ(of({1, 1, 1}, {3, 2, 1}), 0);
+  EXPECT_TRUE(std::isnan(of({1, 2, 3, 4}, {1, kNan, 3, 4})));
+  EXPECT_TRUE(std::isnan(of({kNan, kNan}, {1, 2})));
 }
 
 TEST(Trust, RandomisationTellsMapsOfTheNetworkFromMapsOfThePicture) {
@@ -190,6 +199,23 @@ TEST(Trust, RandomisationTellsMapsOfTheNetworkFromMapsOfThePicture) {
                                                 return Tensor::zeros({32, 32});
                                               })[0]
                              .correlation));
+  // A map that has become NaN all over counts as 0; of numbers and NaN there is no correlation.
+  const auto after_one = [&](const std::vector<double>& map) {
+    int explained = 0;
+    const auto rows = randomise_parameters(*model, {"fc"}, {image}, [&](const Tensor&) {
+      return Tensor::from(++explained == 1 ? std::vector<double>{1, 2, 3} : map, {1, 3});
+    });
+    return rows[0].correlation;
+  };
+  EXPECT_EQ(after_one({kNan, kNan, kNan}), 0);
+  EXPECT_TRUE(std::isnan(after_one({kNan, 2, 3})));
+  calls = 0;
+  EXPECT_THROW(randomise_parameters(*model, {"fc"}, {image},
+                                    [&](const Tensor&) {
+                                      if (++calls == 2) throw Error("no map");
+                                      return max_last(image).reshape({32, 32});
+                                    }),
+               Error);
   // All that was drawn anew is back.
   const StateDict after = model->state_dict();
   for (size_t i = 0; i < after.size(); ++i) {

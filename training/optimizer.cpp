@@ -275,35 +275,4 @@ void gradient_control(const std::vector<NamedVariable>& parameters, const Tensor
      [&](auto device) { kernels::gradient_control(device, gradients, words_of(control)); });
 }
 
-namespace {
-
-// The control that the gradients ask for, on the host.
-kernels::StepControl control_of(const std::vector<NamedVariable>& parameters, double limit) {
-  const Tensor words =
-      control_tensor({.clip_norm = static_cast<float>(limit)}, device_of(parameters));
-  gradient_control(parameters, words);
-  kernels::StepControl control;
-  std::memcpy(&control, words.to(Device{}).raw(), sizeof(control));
-  return control;
-}
-
-}  // namespace
-
-double gradient_norm(const std::vector<NamedVariable>& parameters) {
-  return static_cast<double>(control_of(parameters, 0).gradient_norm);
-}
-
-double clip_gradients(const std::vector<NamedVariable>& parameters, double limit) {
-  const kernels::StepControl control = control_of(parameters, limit);
-  const auto norm = static_cast<double>(control.gradient_norm);
-  // A norm that is not finite cannot be scaled away: the loss will say so.
-  if (!(norm > limit) || control.skip != 0) return norm;
-  for (const NamedVariable& parameter : parameters) {
-    Tensor gradient = parameter.variable.grad();  // shares its elements with the variable's
-    if (!gradient.defined()) continue;
-    gradient.copy_from(scale(gradient, static_cast<double>(control.gradient_scale)));
-  }
-  return norm;
-}
-
 }  // namespace glassnet

@@ -80,9 +80,4 @@ Tensor control_tensor(const kernels::StepControl& control, Device device);
 // step has to be skipped: kernels/optimizer.h.
 void gradient_control(const std::vector<NamedVariable>& parameters, const Tensor& control);
 
-// The Euclidean norm of all gradients together; the same at any number of threads.
-double gradient_norm(const std::vector<NamedVariable>& parameters);
-// Scales the gradients down so that their norm is at most `limit`; returns the norm before.
-double clip_gradients(const std::vector<NamedVariable>& parameters, double limit);
-
 }  // namespace glassnet

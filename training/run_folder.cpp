@@ -146,8 +146,17 @@ bool RunFolder::holds_run() const {
   return false;
 }
 
+bool RunFolder::is_taken() const {
+  std::error_code none;
+  if (fs::exists(last(), none) || fs::exists(best(), none)) return true;
+  const auto logged = fs::file_size(metrics(), none);
+  if (!none && logged > 0) return true;
+  // A run's configuration is written after its log of predictions: alone, it is something else's.
+  return fs::exists(config(), none) && !fs::exists(test_images(), none);
+}
+
 void RunFolder::refuse_if_taken() const {
-  if (!holds_run()) return;
+  if (!is_taken()) return;
   throw UsageError(
       fmt::format("{} already holds a run; add --resume to continue it or choose another --out",
                   path_.string()));

@@ -66,6 +66,7 @@ class RunFolder {
   const std::filesystem::path& path() const { return path_; }
   std::filesystem::path config() const { return path_ / "config.json"; }
   std::filesystem::path metrics() const { return path_ / "metrics.jsonl"; }
+  std::filesystem::path test_images() const { return path_ / "test_images.json"; }
   std::filesystem::path last() const { return path_ / "last.safetensors"; }
   std::filesystem::path best() const { return path_ / "best.safetensors"; }
   // The weights of an epoch that the run was asked to keep.
@@ -75,7 +76,10 @@ class RunFolder {
 
   // Whether a run was started here.
   bool holds_run() const;
-  // Throws UsageError when it does.
+  // Whether a new run here would lose something. Of one that ended before its first checkpoint
+  // there is nothing to lose.
+  bool is_taken() const;
+  // Throws UsageError when it is.
   void refuse_if_taken() const;
   // Makes the folder for a new run, when it is not taken.
   void create() const;

@@ -89,11 +89,9 @@ struct ImageSize {
   std::string reason;
 };
 
-ImageSize choose_image_size(const DataSet& data, int asked, const UsualInput& model) {
+ImageSize choose_image_size(const std::optional<std::pair<int, int>>& common, int asked,
+                            const UsualInput& model) {
   if (asked != 0) return {asked, "as asked for"};
-  std::vector<Sample> all = data.train;
-  all.insert(all.end(), data.test.begin(), data.test.end());
-  const auto common = common_image_size(all);
   if (!common) return {model.image_size, "the images differ in size"};
   const auto [height, width] = *common;
   const int shorter = std::min(height, width);
@@ -259,8 +257,8 @@ class Run {
     if (asked.resume) {
       lock_.emplace(folder_.path());
       check_same_data();
-    } else {
-      configure();
+    } else if (!configure()) {
+      return;
     }
     make_network();
     if (asked.resume) {
@@ -268,9 +266,11 @@ class Run {
     } else {
       create();
     }
+    begun_ = true;
   }
 
   TrainResult go() {
+    if (!begun_) return result(false);
     announce();
     while (progress_.epochs_done < options_.epochs && stopped_.empty()) {
       const bool interrupted = !train_epoch();
@@ -334,14 +334,20 @@ class Run {
     use_plan_folder();
   }
 
-  void configure() {
+  // False when asked to stop.
+  bool configure() {
     if (!options_.pretrained.empty()) {
       const bool open = !options_.given.contains("model") && options_.model == TrainOptions{}.model;
       pretrained_ = load_model(options_.pretrained, {.model = open ? "" : options_.model});
       options_.model = pretrained_->card.model;
       config_.normalization = {.mean = pretrained_->card.mean, .stddev = pretrained_->card.std};
     }
-    const ImageSize image_size = choose_image_size(data_, options_.image_size, options_.input());
+    std::vector<Sample> all = data_.train;
+    all.insert(all.end(), data_.test.begin(), data_.test.end());
+    const CheckedImages checked = check_images(all, options_.loader_threads, observer_.checking);
+    if (!checked.all) return false;
+    const ImageSize image_size =
+        choose_image_size(checked.common_size, options_.image_size, options_.input());
     image_size_reason_ = image_size.reason;
     options_ = resolved(options_, image_size.size);
     Normalization& normalization = config_.normalization;
@@ -355,10 +361,7 @@ class Run {
     config_.validation_images = static_cast<int64_t>(samples_.validation.size());
     config_.test_images = static_cast<int64_t>(samples_.test.size());
     config_.image_list = hash_of(data_);
-
-    std::vector<Sample> all = data_.train;
-    all.insert(all.end(), data_.test.begin(), data_.test.end());
-    check_images(all, options_.loader_threads);
+    return true;
   }
 
   void make_network() {
@@ -420,6 +423,7 @@ class Run {
   void create() {
     folder_.create();
     lock_.emplace(folder_.path());
+    folder_.remove_temporary_files();
     PredictionLogHeader header{.classes = data_.classes, .split = data_.test_split};
     for (const Sample& sample : samples_.test) header.images.push_back({sample.id, sample.label});
     log_ = PredictionLog::create(folder_.path(), header);
@@ -538,10 +542,15 @@ class Run {
   // The update has left every weight as it was.
   void require_finite(const char* what, double value, const StepInfo& info) const {
     require(std::isfinite(value), [&] {
+      std::error_code ignored;
+      const std::string left =
+          fs::exists(folder_.last(), ignored)
+              ? fmt::format("the last checkpoint in {} is good", folder_.path().string())
+              : "no checkpoint was written yet, so --out can stay the same";
       return fmt::format(
           "the {} is {} at step {} of epoch {} (learning rate {:.3g}); try a lower --lr, or "
-          "--clip-norm 1; the last checkpoint in {} is good",
-          what, value, info.step, info.epoch, info.learning_rate, folder_.path().string());
+          "--clip-norm 1; {}",
+          what, value, info.step, info.epoch, info.learning_rate, left);
     });
   }
 
@@ -633,6 +642,7 @@ class Run {
 
   TrainResult result(bool finished) const {
     return {.finished = finished,
+            .begun = begun_,
             .epochs_done = progress_.epochs_done,
             .epochs_planned = options_.epochs,
             .best_epoch = progress_.best_epoch,
@@ -667,7 +677,7 @@ class Run {
   RunProgress progress_;
   std::vector<int64_t> test_predicted_;  // of the last whole epoch; empty before one
   std::string stopped_;                  // why there is no next epoch
-  bool told_why_not_graphed_ = false;
+  bool begun_ = false, told_why_not_graphed_ = false;
 };
 
 }  // namespace

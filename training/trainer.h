@@ -48,6 +48,8 @@ struct StepInfo {
 
 // Called from the training thread; any may be empty.
 struct TrainObserver {
+  // Before a new run begins, while each of its pictures is decoded once; false ends it there.
+  std::function<bool(int64_t done, int64_t total)> checking;
   std::function<void(const TrainPlan&)> begin;
   std::function<void(const StepInfo&)> step;
   // While images are evaluated: how many of how many are done.
@@ -60,6 +62,7 @@ struct TrainObserver {
 
 struct TrainResult {
   bool finished = false;  // false: stopped on request
+  bool begun = true;      // false: before anything was written
   int64_t epochs_done = 0, epochs_planned = 0;
   int64_t best_epoch = 0;  // from 1; 0 before any epoch is done
   double best_accuracy = 0, best_loss = 0;
@@ -69,8 +72,8 @@ struct TrainResult {
 };
 
 // Runs to the end or to a stop request. Throws UsageError for options that make no sense and for a
-// folder that already holds a run, Error for what goes wrong on the way (a loss that is not finite
-// among it); the last checkpoint stays good.
+// folder that already holds a run's checkpoint, Error for what goes wrong on the way (a loss that
+// is not finite among it); the last checkpoint stays good.
 TrainResult train(const TrainOptions& options, const TrainObserver& observer = {});
 
 }  // namespace glassnet

@@ -50,8 +50,12 @@ double area_below(const std::vector<double>& values) {
 // Evaluates images that are made one after the other, in batches.
 class Batches {
  public:
-  Batches(const Tensor& like, const ClassProbability& probability, int batch_size)
-      : like_(like), probability_(probability), batch_size_(static_cast<size_t>(batch_size)) {
+  Batches(const Tensor& like, const ClassProbability& probability, int batch_size,
+          std::function<void(int64_t images)> progress = {})
+      : like_(like),
+        probability_(probability),
+        batch_size_(static_cast<size_t>(batch_size)),
+        progress_(std::move(progress)) {
     require(batch_size > 0,
             [] { return std::string("[trust] expected batches of an image or more"); });
   }
@@ -73,11 +77,13 @@ class Batches {
         probability_(batch.to(like_.dtype()).to(like_.device()));
     results_.insert(results_.end(), batch_results.begin(), batch_results.end());
     pending_.clear();
+    if (progress_) progress_(count);
   }
 
   const Tensor& like_;
   const ClassProbability& probability_;
   size_t batch_size_;
+  std::function<void(int64_t images)> progress_;
   std::vector<float> pending_;
   std::vector<double> results_;
 };
@@ -90,7 +96,7 @@ Curve exchange(const Tensor& image, std::vector<float> from, const std::vector<f
   require(options.steps > 0, [] { return std::string("[trust] expected a step or more"); });
   const auto channels = static_cast<size_t>(image.dim(3));
   const size_t pixels = order.size(), steps = std::min<size_t>(options.steps, pixels);
-  Batches batches(image, probability, options.batch_size);
+  Batches batches(image, probability, options.batch_size, options.progress);
   batches.add(from);
   size_t done = 0;
   for (size_t step = 1; step <= steps; ++step) {
@@ -138,14 +144,14 @@ std::vector<float> blurred(const Tensor& image) {
   return {values.begin(), values.end()};
 }
 
-// Mean ranks from 0 on.
+// Mean ranks from 0 on, of numbers alone: what is none has no place in an order.
 std::vector<double> ranks_of(const std::vector<double>& values) {
   std::vector<size_t> order(values.size());
   std::iota(order.begin(), order.end(), size_t{0});
   std::sort(order.begin(), order.end(), [&](size_t a, size_t b) { return values[a] < values[b]; });
   std::vector<double> ranks(values.size());
   for (size_t begin = 0; begin < order.size();) {
-    size_t end = begin;
+    size_t end = begin + 1;
     while (end < order.size() && values[order[end]] == values[order[begin]]) ++end;
     for (size_t i = begin; i < end; ++i) {
       ranks[order[i]] = static_cast<double>(begin + end - 1) / 2;
@@ -155,10 +161,43 @@ std::vector<double> ranks_of(const std::vector<double>& values) {
   return ranks;
 }
 
+bool all_are_numbers(const std::vector<double>& values) {
+  return std::ranges::none_of(values, [](double value) { return std::isnan(value); });
+}
+
 double norm(const Tensor& x) {
   double square = 0;
   for (const double value : x.to_vector<double>()) square += value * value;
   return std::sqrt(square);
+}
+
+// Leaves the parameters random.
+std::vector<RandomisedLayer> correlations_as_randomised(
+    Module& model, const std::vector<std::string>& layers, const std::vector<Tensor>& images,
+    const std::function<Tensor(const Tensor& image)>& explain, uint64_t seed) {
+  std::vector<Tensor> maps, explained;
+  for (const Tensor& image : images) {
+    Tensor map = abs(explain(image));
+    if (is_blank(map)) continue;
+    maps.push_back(std::move(map));
+    explained.push_back(image);
+  }
+  // Away from the streams of `initialise`: a network that was never trained would get its own
+  // parameters back.
+  uint64_t stream = uint64_t{1} << 31;
+  std::vector<RandomisedLayer> result;
+  for (auto layer = layers.rbegin(); layer != layers.rend(); ++layer) {
+    for (const auto& [path, below] : model.find(*layer).named_modules()) {
+      below->draw_parameters(seed, stream);
+    }
+    double sum = 0;
+    for (size_t i = 0; i < maps.size(); ++i) {
+      const Tensor map = abs(explain(explained[i]));
+      if (!is_blank(map)) sum += spearman(maps[i], map);
+    }
+    result.push_back({*layer, sum / static_cast<double>(maps.size())});  // 0 / 0 of no maps
+  }
+  return result;
 }
 
 }  // namespace
@@ -289,32 +328,14 @@ std::vector<RandomisedLayer> randomise_parameters(
   for (const NamedTensor& entry : model.state_dict()) {
     before.push_back({entry.name, entry.tensor.clone()});
   }
-  // However the scope is left, the model is what it was.
-  struct Restore {
-    Module& model;
-    const StateDict& state;
-    ~Restore() { model.load_state_dict(state); }
-  } const restore{model, before};
-
-  std::vector<Tensor> maps, explained;
-  for (const Tensor& image : images) {
-    Tensor map = abs(explain(image));
-    if (is_blank(map)) continue;
-    maps.push_back(std::move(map));
-    explained.push_back(image);
-  }
-  // Away from the streams of `initialise`: a network that was never trained would get its own
-  // parameters back.
-  uint64_t stream = uint64_t{1} << 31;
   std::vector<RandomisedLayer> result;
-  for (auto layer = layers.rbegin(); layer != layers.rend(); ++layer) {
-    for (const auto& [path, below] : model.find(*layer).named_modules()) {
-      below->draw_parameters(seed, stream);
-    }
-    double sum = 0;
-    for (size_t i = 0; i < maps.size(); ++i) sum += spearman(maps[i], abs(explain(explained[i])));
-    result.push_back({*layer, sum / static_cast<double>(maps.size())});  // 0 / 0 of no maps
+  try {
+    result = correlations_as_randomised(model, layers, images, explain, seed);
+  } catch (...) {
+    model.load_state_dict(before);
+    throw;
   }
+  model.load_state_dict(before);
   return result;
 }
 
@@ -323,8 +344,9 @@ double spearman(const Tensor& a, const Tensor& b) {
     return fmt::format("[spearman] expected two maps of one shape, got {} and {}", a.shape().str(),
                        b.shape().str());
   });
-  const std::vector<double> x = ranks_of(a.to_vector<double>()),
-                            y = ranks_of(b.to_vector<double>());
+  const std::vector<double> of_a = a.to_vector<double>(), of_b = b.to_vector<double>();
+  if (!all_are_numbers(of_a) || !all_are_numbers(of_b)) return kNoNumber;
+  const std::vector<double> x = ranks_of(of_a), y = ranks_of(of_b);
   const double mean = static_cast<double>(x.size() - 1) / 2;
   double xx = 0, xy = 0, yy = 0;
   for (size_t i = 0; i < x.size(); ++i) {

@@ -34,6 +34,7 @@ ClassProbability probability_of(Module& model, int64_t target);
 struct PixelOrderOptions {
   int steps = 32;       // the map's pixels are taken in so many equal parts
   int batch_size = 32;  // images a forward pass
+  std::function<void(int64_t images)> progress;  // after each pass: of how many
 };
 
 // Whether a map names no pixel before another: it is the same everywhere, or no number. What is
@@ -95,19 +96,20 @@ double infidelity(const Tensor& image, const Tensor& map, const ClassProbability
 struct RandomisedLayer {
   std::string layer;  // up to which, from the answer down, parameters were drawn anew
   // Spearman's, of |map| before and after: mean over the images whose map was not blank before, NaN
-  // where none was. A map that has become blank counts as 0.
+  // where none was, or a map of both numbers and NaN came up. A map that has become blank counts
+  // as 0.
   double correlation = 0;
 };
 // From the last module with parameters to the first of `layers` (paths, in the order of the
 // network; all that lies below a path counts to it), each is drawn anew and stays so. Where
 // correlations stay high, a map shows the picture and not the network. The model is as before
-// afterwards.
+// afterwards, also when `explain` throws.
 std::vector<RandomisedLayer> randomise_parameters(
     Module& model, const std::vector<std::string>& layers, const std::vector<Tensor>& images,
     const std::function<Tensor(const Tensor& image)>& explain, uint64_t seed = 0);
 
 // Rank correlation of two maps of one shape, equal values sharing their mean rank; 0 where one is
-// constant.
+// constant, NaN where one holds a NaN.
 double spearman(const Tensor& a, const Tensor& b);
 
 // --- masks of the object -------------------------------------------------------------------------

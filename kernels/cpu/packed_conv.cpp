@@ -1,7 +1,5 @@
 #include "kernels/cpu/packed_conv.h"
 
-#include <omp.h>
-
 #include <algorithm>
 #include <vector>
 
@@ -236,15 +234,13 @@ class DirectRun {
   void run() const {
     const bool small = o_.n * out_.h * out_.w * o_.k * taps_ * inner_ < 64 * kSmall;
     if (small || thread_count() == 1) return run_part({0, zones_.tiles()}, {0, blocks_});
-#pragma omp parallel
-    {
-      const int64_t threads = omp_get_num_threads(), thread = omp_get_thread_num();
+    parallel_team([&](int64_t thread, int64_t threads) {
       if (shares_blocks(threads)) {
         run_part({0, zones_.tiles()}, share_of(blocks_, thread, threads));
       } else {
         run_part(zones_.share(thread, threads), {0, blocks_});
       }
-    }
+    });
   }
 
  private:
@@ -568,8 +564,8 @@ class WinogradRun {
 
   void run() const {
     if (thread_count() == 1) return run_part({0, grid_.tiles});
-#pragma omp parallel
-    run_part(share_of(grid_.tiles, omp_get_thread_num(), omp_get_num_threads()));
+    parallel_team(
+        [&](int64_t thread, int64_t threads) { run_part(share_of(grid_.tiles, thread, threads)); });
   }
 
  private:

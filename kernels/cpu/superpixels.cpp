@@ -33,8 +33,10 @@ inline void for_each_pair(int64_t row, int64_t dr, int64_t dc, const QuickshiftS
 // when it is done with one.
 template <class F>
 void for_each_row(const QuickshiftShape& o, F&& f) {
+  TeamFailure failure;
 #pragma omp parallel for schedule(dynamic)
-  for (int64_t row = 0; row < o.h; ++row) f(row);
+  for (int64_t row = 0; row < o.h; ++row) failure.keep_from([&] { f(row); });
+  failure.rethrow();
 }
 
 // f(dr, dc) for the places of a window around a pixel of `row`, in their order.

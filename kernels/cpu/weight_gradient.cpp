@@ -1,7 +1,5 @@
 #include "kernels/cpu/weight_gradient.h"
 
-#include <omp.h>
-
 #include <algorithm>
 
 #include "kernels/cpu/conv_tiles.h"
@@ -51,8 +49,7 @@ class Run {
   void run() const {
     const int64_t products = o_.output_size() * taps_ * o_.c;
     if (products < 64 * kSmall || thread_count() == 1) return run_part(0, 1);
-#pragma omp parallel
-    run_part(omp_get_thread_num(), omp_get_num_threads());
+    parallel_team([&](int64_t thread, int64_t threads) { run_part(thread, threads); });
   }
 
  private:
@@ -111,9 +108,7 @@ class Run {
     return pixels.images.size() * pixels.rows.size() * width_;
   }
   // Strips are equal within a filter.
-  Range filters_of(int64_t strip) const {
-    return share_of(o_.k, strip, strips_);
-  }
+  Range filters_of(int64_t strip) const { return share_of(o_.k, strip, strips_); }
 
   // What some strips read, from an output pixel on.
   Lines dy_lines(int64_t pixel, Range strips) const {
