@@ -135,7 +135,7 @@ void add_demo(CLI::App& app, Action& action) {
       ->check(CLI::Range(32, 512))
       ->capture_default_str();
   command->add_option("--seed", a.seed, "of scenes and training")
-      ->check(CLI::NonNegativeNumber)
+      ->check(CLI::Range(INT64_C(0), INT64_MAX))
       ->capture_default_str();
   add_device_arguments(*command, a.device);
   command->callback([=, &action] { action = [arguments] { return run(*arguments); }; });

@@ -224,7 +224,7 @@ void add_explain(CLI::App& app, Action& action) {
   command
       ->add_option("--seed", m.seed,
                    "of LIME's samples, SmoothGrad's and VarGrad's noise, and random maps")
-      ->check(CLI::NonNegativeNumber)
+      ->check(CLI::Range(INT64_C(0), INT64_MAX))
       ->capture_default_str();
   const std::string data = "A data set";
   command

@@ -71,7 +71,10 @@ std::vector<std::string> options_of(const CLI::App& command) {
 std::string mistake(const CLI::ParseError& error, const CLI::App& app, const CLI::App& command) {
   const std::string name = full_name(command), said = error.what();
   const std::vector<std::string> commands = commands_of(command), unknown = app.remaining(true);
-  const bool left_over = error.get_name() == "ExtrasError" || error.get_name() == "RequiredError";
+  const auto is = [&](CLI::ExitCodes kind) {  // its name may be the command's
+    return error.get_exit_code() == static_cast<int>(kind);
+  };
+  const bool left_over = is(CLI::ExitCodes::ExtrasError) || is(CLI::ExitCodes::RequiredError);
   if (left_over && !unknown.empty()) {
     const std::string& word = unknown.front();
     if (word.starts_with('-')) {
@@ -83,11 +86,11 @@ std::string mistake(const CLI::ParseError& error, const CLI::App& app, const CLI
       return fmt::format("{} has no command {}; the nearest are {}", name, word,
                          fmt::join(glassnet::nearest_names(word, commands), ", "));
     }
-    if (error.get_name() == "ExtrasError") {
+    if (is(CLI::ExitCodes::ExtrasError)) {
       return fmt::format("{} takes fewer arguments: '{}' is too many", name, word);
     }
   }
-  if (error.get_name() == "RequiredError" && !commands.empty()) {
+  if (is(CLI::ExitCodes::RequiredError) && !commands.empty()) {
     return fmt::format("{} needs a command: {}", name, fmt::join(commands, ", "));
   }
   if (const size_t end = said.find(": At Most 1 required"); end != std::string::npos) {

@@ -352,7 +352,7 @@ void add_report(CLI::App& app, Action& action) {
       ->transform(CLI::AsSizeValue(false))
       ->capture_default_str();
   command->add_option("--seed", a.explanations.method.seed, "of LIME's samples and random maps")
-      ->check(CLI::NonNegativeNumber)
+      ->check(CLI::Range(INT64_C(0), INT64_MAX))
       ->capture_default_str();
   add_device_arguments(*command, a.device);
   command->callback([=, &action] { action = [arguments] { return run(*arguments); }; });

@@ -31,7 +31,7 @@ void add_scenes(CLI::App& app, Action& action) {
       ->check(CLI::Range(16, 2048))
       ->capture_default_str();
   command->add_option("--seed", options.seed, "the same seed draws the same pictures")
-      ->check(CLI::NonNegativeNumber)
+      ->check(CLI::Range(INT64_C(0), INT64_MAX))
       ->capture_default_str();
   command->add_flag("--beside-others", options.beside_others,
                     "write into a folder that holds other files");

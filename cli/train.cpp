@@ -294,7 +294,7 @@ void add_train(CLI::App& app, Action& action) {
       ->type_name("LIST")
       ->group(optimization);
   command->add_option("--seed", o.seed, "of weights, order and augmentation")
-      ->check(CLI::NonNegativeNumber)
+      ->check(CLI::Range(INT64_C(0), INT64_MAX))
       ->capture_default_str()
       ->group(optimization);
 

@@ -318,7 +318,7 @@ void add_trust(CLI::App& app, Action& action) {
       ->capture_default_str();
   command
       ->add_option("--seed", m.seed, "of the choice of pictures, random maps and parameters, LIME")
-      ->check(CLI::NonNegativeNumber)
+      ->check(CLI::Range(INT64_C(0), INT64_MAX))
       ->capture_default_str();
   command->add_option("--out", a.out, "folder for trust.json and randomisation.svg");
   command->add_flag("--json", a.print_json, "print JSON");

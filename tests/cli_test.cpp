@@ -1069,7 +1069,7 @@ TEST_F(CommandLine, RefusesWhatMakesNoSenseInOneSentence) {
   refuses(train + "--epochs 0", 2, "epochs");
   refuses(train + "--lr -1", 2, "lr");
   refuses(train + "--lr 1e30", 2, "--lr must be a number above 0, at most 1000000");
-  refuses(train + "--seed -1", 2, "--seed");
+  refuses(train + "--seed -1", 2, "--seed: Value -1 not in range 0 to");
   refuses(train + "--validation-split 1.5", 2, "validation-split");
   refuses(train + "--optimizer sgdm", 2, "sgdm");
   refuses(train + "--schedule linear", 2, "linear");

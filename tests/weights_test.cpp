@@ -624,7 +624,8 @@ TEST_F(WeightFiles, WithAnotherNameForTheClassifier) {
 
 TEST_F(WeightFiles, AreInspected) {
   const auto model = numbered("resnet20", 10);
-  save_weights(at("a.safetensors"), *model, card_of("resnet20", std::vector<std::string>(10, "a")));
+  const std::vector<std::string> classes = {"0", "1", "2", "3", "4", "5", "6", "7", "8", "nine"};
+  save_weights(at("a.safetensors"), *model, card_of("resnet20", classes));
   WeightFacts facts = inspect_weights(at("a.safetensors"));
   EXPECT_EQ(facts.card.model, "resnet20");
   EXPECT_EQ(facts.card.image_size, 96);
