@@ -216,8 +216,21 @@ TEST_F(DeviceProfile, IsMeasuredByEvents) {
 }
 
 TEST(Timeline, DrawsALaneForEachPhase) {
-  const auto model = network();
-  const std::vector<Span> spans = profile_training(*model);
+  using Kind = Span::Kind;
+  const auto span = [](Kind kind, int parent, const char* name, double begin, double end) {
+    return Span{.kind = kind, .parent = parent, .name = name, .begin = begin, .end = end};
+  };
+  const std::vector<Span> spans = {
+      span(Kind::kPhase, -1, "step", 0, 100),
+      span(Kind::kPhase, 0, "forward", 0, 40),
+      span(Kind::kLayer, 1, "layer1", 0, 38),
+      span(Kind::kOp, 2, "conv2d", 0, 30),
+      span(Kind::kPhase, 0, "backward", 40, 90),
+      span(Kind::kLayer, 4, "layer1", 40, 90),
+      span(Kind::kOp, 5, "conv2d_weight_gradient", 40, 80),
+      span(Kind::kPhase, 0, "update", 90, 99),
+      span(Kind::kOp, 7, "sgd", 90, 98),
+  };
   const TimelineOptions words{.title = "a & b", .subtitle = "4 images"};
   const std::string svg = timeline_svg(spans, words);
   for (const char* word : {"forward", "backward", "update", "between ops", "layer1", "a &amp; b",
