@@ -45,15 +45,21 @@ int run(const Arguments& a) {
   const std::vector<std::string>& classes = network.card.classes;
   std::vector<Prediction> predictions;
   std::vector<std::string> failures;
-  for (const auto& path : expand_images(a.images)) {
-    try {
-      const Tensor x = network_input(prepare_picture(path, network.card), network.card);
-      const Tensor y = logits(*network.model, x.to(type)).to(DType::kFloat32);
-      Prediction p{path.string(), y.to_vector<float>(), softmax(y).to_vector<float>()};
-      require_numbers(p.logits, path, type);
-      predictions.push_back(std::move(p));
-    } catch (const Error& error) {
-      failures.emplace_back(error.what());
+  {
+    const auto paths = expand_images(a.images);
+    Progress progress("predicting", std::ssize(paths));
+    int64_t done = 0;
+    for (const auto& path : paths) {
+      try {
+        const Tensor x = network_input(prepare_picture(path, network.card), network.card);
+        const Tensor y = logits(*network.model, x.to(type)).to(DType::kFloat32);
+        Prediction p{path.string(), y.to_vector<float>(), softmax(y).to_vector<float>()};
+        require_numbers(p.logits, path, type);
+        predictions.push_back(std::move(p));
+      } catch (const Error& error) {
+        failures.emplace_back(error.what());
+      }
+      progress.update(++done);
     }
   }
 
