@@ -117,7 +117,8 @@ TEST(FoldedConv, KeepsGradientFiltersForInputsOfAnySize) {
   bn.eval();
   conv.set_requires_grad(false);
   bn.set_requires_grad(false);
-  for (const auto& [h, w] : {std::pair{1, 2}, {2, 1}, {1, 1}, {5, 4}, {2, 1}, {1, 2}}) {
+  for (const auto& size : {std::pair{1, 2}, {2, 1}, {1, 1}, {5, 4}, {2, 1}, {1, 2}}) {
+    const int64_t h = size.first, w = size.second;
     const auto gradient = [&](auto&& forward) {
       const Variable x = leaf(normal({2, h, w, 16}, 5));
       const Variable y = forward(x);
