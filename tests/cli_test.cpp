@@ -325,7 +325,7 @@ TEST_F(CommandLine, SaysHowFarLimeInLessPrecisionIsFromFloat32) {
       "--samples exact --trust none --save json --out {0}/bf16 --lime-precision ";
   for (const std::string device : {"cpu", "simt"}) {
     if (device == "simt" && !kSimulated) continue;
-    ASSERT_EQ(run(ask + "bf16 --device " + device).code, 0);
+    ASSERT_EQ(run(std::string(ask).append("bf16 --device ").append(device)).code, 0);
     const auto record = nlohmann::json::parse(contents(path("bf16/00001.lime.json")));
     const double deviation = record["figures"]["deviation of bf16"];
     EXPECT_GT(deviation, 0);
@@ -639,7 +639,9 @@ TEST_F(CommandLine, TrainsNotWhereItCannotBeWatched) {
   // Started by the dynamic loader, the program starts that, which knows no `watch`, in place of
   // itself.
   Dl_info loader{};
-  ASSERT_NE(dladdr(reinterpret_cast<void*>(getauxval(AT_BASE)), &loader), 0);
+  const auto* base =
+      reinterpret_cast<void*>(getauxval(AT_BASE));  // NOLINT(performance-no-int-to-ptr)
+  ASSERT_NE(dladdr(base, &loader), 0);
   const Outcome outcome =
       run("train {0}/scenes --out {0}/unwatched --watch --port 0", loader.dli_fname);
   EXPECT_EQ(outcome.code, 1) << outcome.err;
