@@ -356,6 +356,7 @@ int run(const Arguments& a) {
       throw UsageError(fmt::format(
           "{}: a profile is written as .json (a trace), .svg or .png (a picture)", path));
     }
+    require_writable(path);
   }
   const Device device = use_device(a.device);
   const DType type = use_precision("--precision", a.precision, device);
