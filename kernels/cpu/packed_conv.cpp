@@ -338,19 +338,12 @@ class DirectRun {
     const int64_t row = pixels.begin / columns.size();
     int64_t q = columns.begin + pixels.begin % columns.size(), p = rows.begin + row % rows.size(),
             n = row / rows.size();
-    int64_t top, left, at;  // of the pixel
-    const float* x;         // at its first tap
-    const auto set = [&] {
-      top = p * o_.stride_h - o_.pad_h + down.begin * down_step;
-      left = q * o_.stride_w - o_.pad_w + across.begin * across_step;
-      at = ((n * out_.h + p) * out_.w + q) * o_.k;
-      x = operands_.x + ((n * h + top) * w + left) * o_.c;
-    };
-    set();
     tile.count = pixels.size();
     for (int64_t i = 0; i < tile.count; ++i) {
-      tile.at[i] = at;
-      const float* from = x;
+      tile.at[i] = ((n * out_.h + p) * out_.w + q) * o_.k;
+      const int64_t top = p * o_.stride_h - o_.pad_h + down.begin * down_step;
+      const int64_t left = q * o_.stride_w - o_.pad_w + across.begin * across_step;
+      const float* from = operands_.x + ((n * h + top) * w + left) * o_.c;
       const float** out = tile.pointers + i;
       if (top >= 0 && left >= 0 && top + height <= h && left + width <= w) {
         for (int64_t r = 0; r < down.size(); ++r, from += row_step) {
@@ -366,18 +359,11 @@ class DirectRun {
           }
         }
       }
-      if (++q < columns.end) {
-        left += o_.stride_w;
-        at += o_.k;
-        x += o_.stride_w * o_.c;
-        continue;
-      }
+      if (++q < columns.end) continue;
       q = columns.begin;
-      if (++p == rows.end) {
-        p = rows.begin;
-        ++n;
-      }
-      set();
+      if (++p < rows.end) continue;
+      p = rows.begin;
+      ++n;
     }
   }
 
